@@ -1,0 +1,55 @@
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+# Wheels are not byte-compiled: only the modules that run are worth compiling, and Python does that itself.
+PIP    := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
+RUN    := runs/embedded
+STAGES := vae text teacher ode dmd4 dmd2 dmd1 asd
+
+.DEFAULT_GOAL := help
+.PHONY: help install dev demo test lint types imports embedded bench clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is required, $$($(PYTHON) --version 2>&1) came; try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# torch goes first and by its pin alone, so that an index which offers a CPU build of it is taken at its word.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing fewstep into $(VENV) (once; a minute or two)"
+	$(PIP) torch
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+install: $(VENV)/.installed  ## Install the package into .venv
+dev: $(VENV)/.installed-dev  ## Install the package and what its tests need
+
+demo: install  ## Distil a one-step student live, then open out/demo/index.html
+	$(BIN)/fewstep demo
+
+test: dev lint types imports  ## Everything a change must pass
+	$(BIN)/python -m pytest -q -n 2 --jaxtyping-packages=fewstep,beartype.beartype tests/diffusion tests/models tests/objectives
+	$(BIN)/python -m pytest -n 2
+
+lint: dev
+	$(BIN)/ruff check .
+
+types: dev
+	$(BIN)/mypy
+
+imports: dev
+	$(BIN)/lint-imports
+
+bench: install  ## Measure streaming speed on this machine
+	$(BIN)/fewstep bench
+
+clean:  ## Remove what runs and builds leave behind (not .venv)
+	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
