@@ -1,0 +1,80 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class OutputError(ValueError):
+    """A result that could not be written; nothing of it is left behind."""
+
+
+@contextlib.contextmanager
+def atomic_output(path: Path | str) -> Iterator[Path]:
+    """A scratch path beside `path`, with its suffix, that becomes `path` when the body ends and vanishes if it fails.
+
+    Raises OutputError for every failure of the file system, naming the cause: folder, permission, space.
+    """
+    path = Path(path)
+    scratch: Path | None = None
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        scratch = Path(name)
+        yield scratch
+        os.chmod(scratch, 0o666 & ~_umask())
+        os.replace(scratch, path)
+    except OSError as error:
+        raise OutputError(_explain(path, error)) from error
+    finally:
+        if scratch is not None:
+            scratch.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write a UTF-8 text file whole or not at all."""
+    with atomic_output(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+
+
+def require_writable(path: Path | str) -> None:
+    """Raise OutputError before long work starts if `path` could not be written when it ends."""
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(_explain(path, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(prefix=f".{path.stem}-", dir=path.parent):
+            pass
+    except OSError as error:
+        raise OutputError(_explain(path, error)) from error
+
+
+def _explain(path: Path, error: OSError) -> str:
+    advice = {
+        errno.ENOSPC: "the disk is full: free some space or choose another disk",
+        errno.EDQUOT: "the disk quota is used up: free some space or choose another disk",
+        errno.EFBIG: "the file would exceed the size limit: raise the limit or write a shorter clip",
+        errno.EISDIR: "a file name is required, this is a folder: add a file name",
+        errno.EEXIST: "a parent of it is a file, not a folder: choose another folder",
+        errno.ENOTDIR: "a parent of it is a file, not a folder: choose another folder",
+        errno.EACCES: "no permission: choose a folder you may write to",
+        errno.EPERM: "no permission: choose a folder you may write to",
+        errno.EROFS: "the file system is read-only: choose another folder",
+        errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
+    }.get(error.errno or 0, f"{error.strerror or error}: choose another folder")
+    return f"cannot write {path}: {advice}"
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
