@@ -80,7 +80,8 @@ def test_a_failed_write_leaves_the_old_file_and_no_scratch(tmp_path: Path):
             scratch.write_bytes(b"half")
             raise RuntimeError
 
-    pytest.raises(RuntimeError, fail_halfway)
+    with pytest.raises(RuntimeError):
+        fail_halfway()
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
 

@@ -1,0 +1,82 @@
+"""What this machine has: devices, fast number formats, memory."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def pick_device(device: str | torch.device | None) -> torch.device:
+    """The device asked for, or CUDA where there is one, else the CPU. Raises ValueError for one that is not there."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device must be cpu, cuda or cuda:N, got '{device}': choose one of these") from error
+    if chosen.type not in ("cpu", "cuda"):
+        raise ValueError(f"device must be cpu, cuda or cuda:N, got '{device}': choose one of these")
+    if chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device '{device}' was asked for, this machine has {torch.cuda.device_count()} CUDA devices: "
+            "use cpu, or install a torch build with CUDA where there is a GPU"
+        )
+    return chosen
+
+
+def pick_dtype(precision: Precision | torch.dtype, device: torch.device) -> torch.dtype:
+    """The number format asked for; "auto" is bfloat16 where the hardware multiplies it natively, else float32."""
+    if isinstance(precision, torch.dtype):
+        return precision
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise ValueError(f"dtype must be auto, float32 or bfloat16, got '{precision}': choose one of these")
+    if precision == "auto":
+        precision = "bfloat16" if has_fast_bf16(device) else "float32"
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 products run natively on `device`; emulated ones are slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until `device` has finished what was asked of it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def total_memory(device: torch.device) -> int:
+    """Bytes of memory of the device, as far as this process may use it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.is_file() else "max"
+    return min(physical, int(text)) if text.isdigit() else physical
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: most ever allocated on a CUDA device, or the process's largest resident size."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def device_name(device: torch.device) -> str:
+    """The name that its maker gave it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "CPU")
