@@ -1,0 +1,86 @@
+"""ODE initialisation: a causal student learns to jump to the end of a bidirectional teacher's ODE trajectories.
+
+The start of CausVid, Self Forcing and ASD (CausVid 4.2-4.3; ASD 4.1). Page: docs/methods/ode_init.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from fewstep.diffusion.flow import x0_from_v
+from fewstep.diffusion.noise import DiscreteNoise
+from fewstep.diffusion.rng import Rng
+from fewstep.diffusion.steps import StepPlan, shifted_levels
+from fewstep.methods.base import Batch, Loss, Networks, OptimConfig, Player, Turn
+from fewstep.models.cache import Context
+from fewstep.models.layout import ChunkLayout
+from fewstep.objectives.regression import ode_regression_loss
+from fewstep.types import Latents
+
+
+@dataclass(frozen=True, kw_only=True)
+class ODEInitConfig:
+    """Hyper-parameters of ODE regression (CausVid 4.2; Self Forcing's initialisation)."""
+
+    levels: tuple[float, ...] = shifted_levels()
+    """Noise levels of the student's steps; the trajectories hold the teacher's state at each, then the clean end."""
+    layout: ChunkLayout = field(default_factory=lambda: ChunkLayout(chunk=3))
+    """Frames denoised together (ASD App. A: 3)."""
+    context: Context = field(default_factory=Context)
+    """What a chunk sees of earlier ones."""
+    include_clean: bool = True
+    """Let chunks also be clean context (level 0, without loss), as CausVid's list 1000/757/522/0 does; without it the
+    student never sees the clean context that a rollout gives it."""
+    latent_shape: tuple[int, int, int, int] = (21, 16, 60, 104)
+    """Frames, channels, rows and columns of a clip; trajectories of another shape are refused."""
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=2e-6, betas=(0.9, 0.999)))
+    """AdamW of the student (CausVid: 2e-6, 3000 updates of 128 clips)."""
+
+    def build(self, networks: Networks, rng: Rng) -> ODEInit:
+        return ODEInit(self, networks.student(), rng)
+
+
+class ODEInit:
+    """Each step puts every chunk at a random level of its trajectory and regresses the trajectory's end."""
+
+    generator = "generator"
+
+    def __init__(self, cfg: ODEInitConfig, student: nn.Module, rng: Rng):
+        self.cfg, self.student, self.rng = cfg, student, rng
+        levels = StepPlan.uniform(cfg.levels).rest
+        self.noise = DiscreteNoise((*levels, 0.0) if cfg.include_clean else levels, cfg.layout)
+        self.players = {self.generator: Player(student, cfg.optim)}
+
+    def turns(self, step: int) -> Sequence[Turn]:
+        return [Turn(self.generator, self.loss)]
+
+    def loss(self, batch: Batch) -> Loss:
+        """MSE of the student's x0 to the endpoint, in one block-causal pass; context is noisy at its own levels."""
+        path = self._checked(batch.trajectory)
+        index = self.noise.draw(path.shape[0], path.shape[2], self.rng)
+        sigma = path.new_tensor(self.noise.sigmas)[index]
+        x = states_at(path, index)
+        v = self.student(x, sigma, batch.text, layout=self.cfg.layout, context=self.cfg.context)
+        regression = ode_regression_loss(x0_from_v(x, v, sigma), path[:, -1], sigma)
+        return Loss(regression, {"ode": regression})
+
+    def _checked(self, path: Tensor) -> Tensor:
+        expected = (len(self.cfg.levels) + 1, *self.cfg.latent_shape)
+        if tuple(path.shape[1:]) != expected:
+            raise ValueError(
+                f"ODE trajectories must be (states, t, c, h, w) = {expected}, a state for each of "
+                f"{len(self.cfg.levels)} levels and the clean end, got {tuple(path.shape[1:])}; "
+                "record them again with this config's levels and latent_shape"
+            )
+        return path
+
+
+def states_at(path: Tensor, index: Tensor) -> Latents:
+    """From `b s t c h w`, for each clip and frame the state at position `index` (`b t`)."""
+    clips = torch.arange(path.shape[0], device=path.device)[:, None]
+    frames = torch.arange(path.shape[2], device=path.device)[None, :]
+    return path[clips, index.to(path.device), frames]
