@@ -132,8 +132,8 @@ class Pipeline:
         if frames not in near:
             fitting = sorted(near, key=lambda count: abs(count - frames))[:2]
             raise ValueError(
-                f"frames must be {self.vae.pixel_frames(first)} plus a multiple of {chunk * stride} to fill whole chunks, "
-                f"got {frames}: the nearest are {' and '.join(map(str, sorted(fitting)))}"
+                f"frames must be {self.vae.pixel_frames(first)} plus a multiple of {chunk * stride}, to fill whole "
+                f"chunks, got {frames}: the nearest are {' and '.join(map(str, sorted(fitting)))}"
             )
         return 1 + (frames - 1) // stride
 
