@@ -1,0 +1,78 @@
+"""The same prompts and noise through every model and plan of the demo, each clip timed alone and judged exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from fewstep.demo.page import Take, Variant
+from fewstep.pipeline import Pipeline
+from fewstep.shapes.grammar import Scene, caption
+
+TEACHER, START, STUDENT = "shapes-teacher", "shapes-init", "shapes-asd"
+PLANS = ("4", "2*", "2", "1*", "1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """What to make one variant with."""
+
+    group: str
+    weights: str
+    model: str | Path
+    plan: str | None = None
+    """Name of a step plan; None is a teacher's own sampler."""
+
+
+def columns(available: Sequence[str], live: Path | None, live_note: str) -> list[Column]:
+    """The page's columns for the bundled models that are there, and the student that was just distilled."""
+    found = []
+    if TEACHER in available:
+        found.append(Column(group="teacher", weights="teacher", model=TEACHER))
+    if STUDENT in available:
+        found += [Column(group="student", weights="one ASD student", model=STUDENT, plan=plan) for plan in PLANS]
+    if START in available:
+        found.append(Column(group="live", weights="before distillation", model=START, plan="1"))
+    if live is not None:
+        found.append(Column(group="live", weights=live_note, model=live, plan="1"))
+    return found
+
+
+def measure(column: Column, pipeline: Pipeline, scenes: Sequence[Scene], seed: int, advance: Callable[[], None]) -> Variant:
+    """One clip per scene. The first is made twice: what a process does only once is not part of a clip's time."""
+    steps, first = _counts(column.plan, len(pipeline.passport.levels)) if column.plan else (None, None)
+    options = {"steps": steps, "first": first, "seed": seed}
+    pipeline.generate(caption(scenes[0]), **options)
+    takes = []
+    for index, scene in enumerate(scenes):
+        made = pipeline.generate(caption(scene), index=index, **options)
+        takes.append(Take(made.frames[0], made.seconds["total"], judge(made.frames[0], scene)))
+        advance()
+    return Variant(
+        group=column.group,
+        title=_title(column.plan, made.network_evaluations),
+        weights=column.weights,
+        steps=_per_chunk(pipeline, steps, first) if column.plan else (made.network_evaluations,),
+        commits=made.commits,
+        takes=tuple(takes),
+        score=sum(take.right for take in takes) / sum(len(take.checks) for take in takes),
+        seconds=median(take.seconds for take in takes),
+    )
+
+
+def _counts(plan: str, levels: int) -> tuple[int, int | None]:
+    return int(plan.rstrip("*")), levels if plan.endswith("*") else None
+
+
+def _per_chunk(pipeline: Pipeline, steps: int | None, first: int | None) -> tuple[int, ...]:
+    plan = pipeline.plan(steps, first)
+    sizes = pipeline.passport.layout.sizes(pipeline.latent_frames())
+    return tuple(len(plan.sigmas(index)) for index in range(len(sizes)))
+
+
+def _title(plan: str | None, evaluations: int) -> str:
+    if plan is None:
+        return f"{evaluations // 2} steps"
+    return "1 step" if plan == "1" else f"{plan} steps"
