@@ -81,14 +81,8 @@ class Pipeline:
             folder.passport,
         )
         if compile:
-            pipeline.compile()
+            compile_networks(pipeline.net, pipeline.vae)
         return pipeline
-
-    def compile(self) -> None:
-        """Compile each transformer block and the decoder, in place; the first clip of a new shape pays for it."""
-        for block in self.net.blocks:
-            block.compile()
-        self.vae.model.decoder.compile()
 
     @property
     def is_student(self) -> bool:
@@ -157,8 +151,8 @@ class Pipeline:
         (50) Euler steps under `guidance`. Clip i starts from the noise of (seed, index + i) whatever the plan, so
         plans can be compared side by side. `on_step(chunk, step, x0)` observes each step of each batch.
         """
-        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        if not prompts or not all(isinstance(prompt, str) for prompt in prompts):
+        prompts = [prompts] if isinstance(prompts, str) else prompts
+        if not isinstance(prompts, Sequence) or not prompts or not all(isinstance(p, str) for p in prompts):
             raise ValueError(f"prompts must be one text or several, got {prompts!r}")
         total = self.latent_frames(frames)
         sample = self._rollout if self.is_student else self._ode
@@ -277,6 +271,13 @@ class Pipeline:
     def _pixels(self, latents: Latents) -> np.ndarray:
         frames = torch.cat([self.vae.decode(clip[None]) for clip in latents])
         return to_pictures(frames)
+
+
+def compile_networks(net: VideoDiT, vae: VideoVAE) -> None:
+    """Compile each transformer block and the decoder, in place; the first clip of a new shape pays for it."""
+    for block in net.blocks:
+        block.compile()
+    vae.model.decoder.compile()
 
 
 class _Clock:

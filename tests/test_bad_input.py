@@ -1,0 +1,178 @@
+"""What users get wrong, through the real command: status 2, one clear message, nothing half-written."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fewstep.cli import main
+
+
+def refused(capsys: pytest.CaptureFixture[str], *argv: object) -> str:
+    """The message of a run that must end with status 2 and no traceback."""
+    assert main([str(word) for word in argv]) == 2
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    assert err.strip()
+    return " ".join(err.split())
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def test_an_unknown_command_gets_a_suggestion(capsys):
+    assert "did you mean 'generate'?" in refused(capsys, "genrate", "a red ball")
+
+
+def test_an_unknown_flag_gets_a_suggestion(capsys):
+    assert "--steps" in refused(capsys, "generate", "a red ball", "--step", 2)
+
+
+def test_a_flag_of_the_wrong_type_is_named(capsys):
+    assert "--steps" in refused(capsys, "generate", "a red ball", "--steps", "two")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--steps", 0], "steps must be 1 to 4"),
+        (["--steps", 5], "steps must be 1 to 4"),
+        (["--steps", 1, "--first", 9], "first must be 1 to 4"),
+        (["--frames", 30], "the nearest are 21 and 33"),
+        (["--frames", 1], "the nearest are 9"),
+        (["--frames", -5], "frames must be"),
+        (["--seed", -1], "seed must be"),
+        (["--batch", 0], "--batch must be 1 or more"),
+        (["--enlarge", 0], "--enlarge must be 1 or more"),
+        (["--guidance", 3], "guidance"),
+        (["--device", "tpu"], "device must be"),
+        (["--device", "cuda:99"], "CUDA devices"),
+        (["-o", "clip.avi"], ".mp4"),
+        (["--sheet", "sheet.txt"], ".png"),
+    ],
+)
+def test_values_that_cannot_be_served_are_refused(capsys, student: Path, in_tmp: Path, words, message):
+    assert message in refused(capsys, "generate", "a red ball", "--model", student, *words)
+    assert not files(in_tmp)
+
+
+@pytest.mark.parametrize("prompt", ["", "   ", "ball " * 500])
+def test_empty_and_over_long_prompts_are_refused(capsys, student: Path, in_tmp: Path, prompt: str):
+    assert "prompt" in refused(capsys, "generate", prompt, "--model", student)
+    assert not files(in_tmp)
+
+
+@pytest.mark.parametrize("prompt", ["красный мяч", "赤いボール", "كرة حمراء", "🔴➡️", "\u200b ball \x00", "ä" * 5])
+def test_prompts_in_any_script_work(capsys, student: Path, in_tmp: Path, prompt: str):
+    assert main(["generate", prompt, "--model", str(student), "--steps", "1", "--frames", "9", "-o", "x.gif"]) == 0
+    assert files(in_tmp) == ["x.gif"]
+
+
+def test_a_prompt_is_required_once(capsys, in_tmp: Path):
+    (in_tmp / "prompts.txt").write_text("a red ball\n")
+    assert "got neither" in refused(capsys, "generate")
+    assert "got both" in refused(capsys, "generate", "a red ball", "--prompts", "prompts.txt")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n \n", b"\xff\xfe\x00bad"])
+def test_prompt_files_that_hold_no_prompts_are_refused(capsys, in_tmp: Path, content: bytes | None):
+    if content is not None:
+        (in_tmp / "prompts.txt").write_bytes(content)
+    assert "prompts.txt" in refused(capsys, "generate", "--prompts", "prompts.txt")
+
+
+def test_an_unwritable_place_is_refused_before_the_work(capsys, student: Path, in_tmp: Path):
+    (in_tmp / "file").write_text("x")
+    message = refused(capsys, "generate", "a red ball", "--model", student, "-o", "file/clip.mp4")
+    assert "cannot write" in message
+    assert files(in_tmp) == ["file"]
+
+
+def test_unknown_models_get_a_suggestion(capsys, in_tmp: Path):
+    assert "shapes-asd" in refused(capsys, "generate", "a red ball", "--model", "shape-asd")
+
+
+def test_a_folder_that_is_no_model_is_refused(capsys, in_tmp: Path):
+    (in_tmp / "photos").mkdir()
+    assert "photos" in refused(capsys, "generate", "a red ball", "--model", "photos")
+
+
+def broken(student: Path, target: Path) -> Path:
+    """A copy of the folder that may be damaged."""
+    shutil.copytree(student, target)
+    return target
+
+
+def weights(folder: Path) -> Path:
+    return next((folder / "transformer").glob("*.safetensors"))
+
+
+def test_a_truncated_checkpoint_is_refused(capsys, student: Path, in_tmp: Path):
+    file = weights(broken(student, in_tmp / "model"))
+    file.write_bytes(file.read_bytes()[:-1000])
+    assert "safetensors" in refused(capsys, "generate", "a red ball", "--model", "model")
+
+
+def test_a_checkpoint_of_another_shape_is_refused(capsys, student: Path, in_tmp: Path):
+    config = broken(student, in_tmp / "model") / "transformer" / "config.json"
+    config.write_text(config.read_text().replace('"num_layers": 2', '"num_layers": 3'))
+    assert "blocks.2" in refused(capsys, "generate", "a red ball", "--model", "model")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"name": 3}', '{"nmae": "x"}'])
+def test_a_damaged_passport_is_refused(capsys, student: Path, in_tmp: Path, text: str):
+    (broken(student, in_tmp / "model") / "fewstep.json").write_text(text)
+    assert "fewstep.json" in refused(capsys, "generate", "a red ball", "--model", "model")
+
+
+def test_a_missing_part_is_refused(capsys, student: Path, in_tmp: Path):
+    weights(broken(student, in_tmp / "model")).unlink()
+    assert "transformer" in refused(capsys, "generate", "a red ball", "--model", "model")
+
+
+class Evil:
+    def __reduce__(self):
+        return (Path.touch, (Path("owned"),))
+
+
+def test_a_pickle_with_code_is_never_run(capsys, student: Path, in_tmp: Path):
+    folder = broken(student, in_tmp / "model")
+    weights(folder).unlink()
+    for name in ("diffusion_pytorch_model.bin", "model.pt"):
+        (folder / "transformer" / name).write_bytes(pickle.dumps(Evil()))
+    (in_tmp / "student.pt").write_bytes(pickle.dumps(Evil()))
+    for model in ("model", "student.pt"):
+        refused(capsys, "generate", "a red ball", "--model", model)
+    assert not (in_tmp / "owned").exists()
+
+
+def test_unknown_recipes_get_a_suggestion(capsys):
+    assert "asd.tiny" in refused(capsys, "train", "asd.tyni")
+    assert "recipe" in refused(capsys, "train")
+
+
+def test_unknown_recipe_fields_get_a_suggestion(capsys, in_tmp: Path):
+    assert "--seed" in refused(capsys, "train", "asd.tiny", "--sede", 3)
+    assert not files(in_tmp)
+
+
+def test_debug_lets_the_traceback_through(student: Path, in_tmp: Path):
+    with pytest.raises(ValueError, match="steps must be"):
+        main(["generate", "a red ball", "--model", str(student), "--steps", "7", "--debug"])
+
+
+def test_bench_and_doctor_refuse_what_they_cannot_do(capsys, in_tmp: Path):
+    assert "preset" in refused(capsys, "bench", "--preset", "huge")
+    assert "--clips" in refused(capsys, "bench", "--clips", 0)
+    assert "cannot write" in refused(capsys, "doctor", "--json", in_tmp)
+    assert not files(in_tmp)

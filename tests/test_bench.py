@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from fewstep.bench.flops import cache_bytes, commit_flops, forward_flops, parameter_count
+from fewstep.bench.measure import measure, stream_flops
+from fewstep.bench.rates import quantile
+from fewstep.bench.subject import Subject
+from fewstep.cli import main
+from fewstep.diffusion.steps import StepPlan
+from fewstep.models.cache import KVCache
+from fewstep.models.presets import PRESETS
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    return Subject.from_preset("tiny", torch.device("cpu"), torch.float32)
+
+
+def test_closed_form_equals_the_published_cost_of_wan():
+    cfg, frame = PRESETS["wan_1_3b"], 1560
+    assert forward_flops(cfg, 3 * frame, 3 * frame) / 1e12 == pytest.approx(16.2, abs=0.1)
+    assert forward_flops(cfg, 3 * frame, 21 * frame) / 1e12 == pytest.approx(40.4, abs=0.1)
+    assert cache_bytes(cfg, 21 * frame, 2) / 1e9 == pytest.approx(6.0, abs=0.1)
+    assert parameter_count(cfg) / 1e9 == pytest.approx(1.42, abs=0.01)
+
+
+def test_closed_form_equals_counted_products(subject: Subject):
+    net, frames = subject.net, 3
+    cfg, tokens = net.cfg, frames * subject.tokens_per_frame
+    x, sigma = subject.noise(frames), torch.full((1, frames), 0.5)
+    with torch.inference_mode():
+        text, cache = net.encode_text(subject.text), KVCache.empty(net.cfg.num_layers)
+        with FlopCounterMode(display=False) as forward:
+            net(x, sigma, text, cache=cache)
+        with FlopCounterMode(display=False) as commit:
+            net.prefill(x, sigma, text, cache, subject.context)
+    small = 2 * tokens * cfg.dim * 4 * (cfg.in_channels + cfg.out_channels)
+    time = 2 * frames * cfg.dim * (cfg.freq_dim + 7 * cfg.dim)
+    assert forward.get_total_flops() == pytest.approx(forward_flops(cfg, tokens, tokens) + small + time, rel=0.02)
+    assert commit.get_total_flops() < forward.get_total_flops()
+    assert commit_flops(cfg, tokens, tokens) < forward_flops(cfg, tokens, tokens)
+
+
+def test_a_stream_costs_its_passes_and_one_commit_fewer_than_chunks(subject: Subject):
+    cfg, per_frame = subject.net.cfg, subject.tokens_per_frame
+    one = replace(subject, latents=(3, *subject.latents[1:]))
+    expected = 2 * forward_flops(cfg, 3 * per_frame, 3 * per_frame)
+    assert stream_flops(one, StepPlan.uniform(subject.levels[:2])) == expected
+    two = replace(subject, latents=(6, *subject.latents[1:]))
+    assert stream_flops(two, StepPlan.uniform(subject.levels[:1])) > 2 * forward_flops(
+        cfg, 3 * per_frame, 3 * per_frame
+    )
+
+
+def test_a_report_has_every_figure(subject: Subject):
+    report = measure(subject, backend="eager", steps=(1, 2), commits=("sequential", "packed"), clips=1)
+    assert set(report.forward_ms) == set(report.commit_ms) == {3, 6, 9}
+    assert set(report.packed_ms) == {6, 9}
+    assert [(s.steps, s.commit) for s in report.streams] == [
+        (1, "sequential"),
+        (2, "sequential"),
+        (1, "packed"),
+        (2, "packed"),
+    ]
+    for stream in report.streams:
+        assert stream.fps_with_decode > 0
+        assert stream.first_frame_ms > 0
+        assert stream.period_ms["p50"] <= stream.period_ms["p90"]
+    json.dumps(report.to_json())
+
+
+def test_the_command_writes_tables_and_json(student: Path, tmp_path: Path, capsys):
+    target = tmp_path / "bench.json"
+    words = ["bench", "--model", student, "--steps", 1, "--clips", 1, "--dtypes", "float32", "--json", target]
+    assert main([str(word) for word in words]) == 0
+    found = json.loads(target.read_text())
+    assert found["reports"][0]["text_ms"] > 0
+    assert "frames/s" in capsys.readouterr().out
+
+
+def test_quantiles_are_members_of_the_list():
+    assert quantile([1.0, 2.0, 3.0, 4.0], 0.5) == 3.0
+    assert quantile([1.0], 0.9) == 1.0
