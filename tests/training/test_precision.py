@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from fewstep.training.precision import compute_dtype, computing
+from fewstep.training.precision import computing
 
 CPU = torch.device("cpu")
 
@@ -20,9 +20,3 @@ def test_a_rollout_without_gradient_does_not_rob_the_next_forward_of_its_gradien
     out.float().sum().backward()
     assert layer.weight.grad is not None
     assert layer.weight.grad.dtype is torch.float32
-
-
-def test_precision_names_resolve() -> None:
-    assert compute_dtype("fp32", CPU) is torch.float32
-    assert compute_dtype("bf16", CPU) is torch.bfloat16
-    assert compute_dtype("auto", CPU) in (torch.float32, torch.bfloat16)

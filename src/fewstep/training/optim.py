@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -125,6 +126,19 @@ class Learner:
         """The weights worth keeping: the average where one is kept, else the weights themselves."""
         return self.average if self.average is not None else dict(self._weights())
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The module with its averaged weights, where an average is kept; its own come back to the bit."""
+        if self.average is None:
+            yield
+            return
+        own = {name: value.clone() for name, value in self._weights()}
+        self.module.load_state_dict(self.average)
+        try:
+            yield
+        finally:
+            self.module.load_state_dict(own)
+
     def state_dict(self) -> dict[str, Any]:
         return {
             "module": dict(self._weights()),
@@ -137,5 +151,9 @@ class Learner:
         self.module.load_state_dict(state["module"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
-        self.average = state["average"]
+        average = state["average"]
+        if average is not None:
+            weights = dict(self._weights())
+            average = {name: value.to(weights[name].device) for name, value in average.items()}
+        self.average = average
         self.updates = state["updates"]

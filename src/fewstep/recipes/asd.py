@@ -1,0 +1,55 @@
+"""Adversarial Self-Distillation: one student for four, two and one steps."""
+
+from __future__ import annotations
+
+from fewstep.methods.asd import ASDConfig
+from fewstep.methods.base import OptimConfig
+from fewstep.models.discriminator import DiscriminatorConfig
+from fewstep.recipes.worlds import SHAPES, SHAPES_SHIFT, TINY, WAN, WAN_PROMPTS, WAN_RUNTIME
+from fewstep.training.data import PromptData
+from fewstep.training.recipe import Recipe, Runtime, Stage
+
+
+def tiny() -> Recipe:
+    """Seconds on one core, for tests."""
+    method = ASDConfig(
+        **TINY.student,
+        alpha=0.1,
+        penalty_weight=5.0,
+        guidance=2.0,
+        discriminator=DiscriminatorConfig(layers=(0, 1), num_logits=1, num_heads=2, ffn_dim=32),
+        fake_score_updates=2,
+        generator_optim=OptimConfig(lr=1e-3, ema=0.5, ema_start=1),
+        fake_score_optim=OptimConfig(lr=1e-3),
+        discriminator_optim=OptimConfig(lr=1e-3),
+    )
+    stage = Stage(name="asd", method=method, data=PromptData(world=TINY.world), steps=2, batch=2)
+    return TINY.recipe("asd.tiny", stage)
+
+
+def shapes() -> Recipe:
+    """The embedded student. alpha, lambda and the heads' rate are found for this size, not copied from Wan's."""
+    method = ASDConfig(
+        **SHAPES.student,
+        alpha=0.1,
+        penalty_weight=5.0,
+        shift=SHAPES_SHIFT,
+        guidance=1.0,
+        discriminator=DiscriminatorConfig(layers=(1, 3, 5), num_logits=4, num_heads=6, ffn_dim=768),
+        generator_optim=OptimConfig(lr=5e-5, ema=0.98, ema_start=20),
+        fake_score_optim=OptimConfig(lr=1e-4),
+        discriminator_optim=OptimConfig(lr=1e-3),
+    )
+    stage = Stage(
+        name="asd", method=method, data=PromptData(world=SHAPES.world), steps=400, batch=24, init="shapes-init"
+    )
+    return SHAPES.distillation("asd.shapes", stage, runtime=Runtime(compile=True, checkpoint_every=20, sample_every=40))
+
+
+def wan_1_3b() -> Recipe:
+    """The paper's run: 3000 updates in 500 cycles of 1 : 1 : 4, eight clips each (ASD App. A)."""
+    method = ASDConfig(**WAN.student, batch_guidance=False)
+    stage = Stage(
+        name="asd", method=method, data=WAN_PROMPTS, steps=500, batch=1, accumulate=8, init="runs/ode.wan_1_3b/model"
+    )
+    return WAN.distillation("asd.wan_1_3b", stage, runtime=WAN_RUNTIME)

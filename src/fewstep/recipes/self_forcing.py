@@ -1,0 +1,60 @@
+"""Self Forcing with DMD: the baseline, for students of four, two and one steps."""
+
+from __future__ import annotations
+
+from fewstep.methods.base import OptimConfig
+from fewstep.methods.dmd import DMDConfig
+from fewstep.recipes.worlds import SHAPES, SHAPES_SHIFT, TINY, WAN, WAN_PROMPTS, WAN_RUNTIME
+from fewstep.training.data import PromptData
+from fewstep.training.recipe import Recipe, Runtime, Stage
+
+
+def tiny() -> Recipe:
+    """Seconds on one core, for tests."""
+    method = DMDConfig(
+        **TINY.student,
+        ratio=2,
+        guidance=2.0,
+        generator_optim=OptimConfig(lr=1e-3, ema=0.5, ema_start=1),
+        fake_score_optim=OptimConfig(lr=1e-3),
+    )
+    stage = Stage(name="dmd", method=method, data=PromptData(world=TINY.world), steps=2, batch=2)
+    return TINY.recipe("self_forcing.tiny", stage)
+
+
+def shapes() -> Recipe:
+    """The embedded baseline: four steps, every prefix trained by random exits."""
+    return _shapes("self_forcing.shapes", SHAPES.levels)
+
+
+def shapes_2step() -> Recipe:
+    """The baseline retrained for two steps, as the paper retrains it: raw list (1000, 500)."""
+    return _shapes("self_forcing.shapes_2step", (SHAPES.levels[0], SHAPES.levels[2]))
+
+
+def shapes_1step() -> Recipe:
+    """The baseline retrained for one step."""
+    return _shapes("self_forcing.shapes_1step", SHAPES.levels[:1])
+
+
+def wan_1_3b() -> Recipe:
+    """Self Forcing's DMD at Wan 1.3B with the 14B teacher: 120 cycles are its 600 iterations."""
+    method = DMDConfig(**WAN.student, batch_guidance=False)
+    stage = Stage(
+        name="dmd", method=method, data=WAN_PROMPTS, steps=120, batch=1, accumulate=64, init="runs/ode.wan_1_3b/model"
+    )
+    return WAN.distillation("self_forcing.wan_1_3b", stage, runtime=WAN_RUNTIME)
+
+
+def _shapes(name: str, levels: tuple[float, ...]) -> Recipe:
+    method = DMDConfig(
+        **{**SHAPES.student, "levels": levels},
+        shift=SHAPES_SHIFT,
+        guidance=1.0,
+        generator_optim=OptimConfig(lr=5e-5, ema=0.98, ema_start=20),
+        fake_score_optim=OptimConfig(lr=1e-4),
+    )
+    stage = Stage(
+        name="dmd", method=method, data=PromptData(world=SHAPES.world), steps=400, batch=24, init="shapes-init"
+    )
+    return SHAPES.distillation(name, stage, runtime=Runtime(compile=True, checkpoint_every=20, sample_every=40))

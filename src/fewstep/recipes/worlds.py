@@ -1,0 +1,91 @@
+"""What the recipes of one size share: the clips, the student's chunks and levels, where networks come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from fewstep.diffusion.steps import shifted_levels
+from fewstep.models.layout import ChunkLayout
+from fewstep.shapes.grammar import World
+from fewstep.training.data import PromptFileData
+from fewstep.training.recipe import ClipConfig, Recipe, Runtime, Stage
+
+SHAPES_SHIFT = 3.0
+"""Warp of noise levels for 8 x 8 latents; Wan's 5 is for 60 x 104, which have more redundancy to drown."""
+WAN_SHIFT = 5.0
+NEGATIVE_PROMPT = (
+    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，丑陋的，残缺的，"
+    "多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，手指融合，静止不动的画面，杂乱的背景，三条腿，"
+    "背景人很多，倒着走"
+)
+"""Wan's own: oversaturated, overexposed, static, blurred, subtitled, deformed, cluttered, walking backwards."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """One size of everything."""
+
+    preset: str
+    components: str | None
+    clip: ClipConfig
+    latent_shape: tuple[int, int, int, int]
+    levels: tuple[float, ...]
+    chunk: int
+    world: World = field(default_factory=World)
+    teacher: str | None = None
+    """What distillation matches."""
+    fake_score: str | None = None
+
+    @property
+    def student(self) -> dict[str, Any]:
+        """What the configs of all causal methods have in common."""
+        return {**self.trajectories, "layout": ChunkLayout(chunk=self.chunk)}
+
+    @property
+    def trajectories(self) -> dict[str, Any]:
+        """What the teacher's trajectories must agree on with them."""
+        return {"levels": self.levels, "latent_shape": self.latent_shape}
+
+    def recipe(self, name: str, stage: Stage, **changed: Any) -> Recipe:
+        """A recipe of one stage at this size."""
+        given = {"preset": self.preset, "components": self.components, "clip": self.clip, **changed}
+        return Recipe(name=name, stages=(stage,), **given)
+
+    def distillation(self, name: str, stage: Stage, runtime: Runtime) -> Recipe:
+        """A recipe of one stage that needs a teacher and a fake score."""
+        return self.recipe(name, stage, teacher=self.teacher, fake_score=self.fake_score, runtime=runtime)
+
+
+TINY = Size(
+    preset="tiny",
+    components=None,
+    clip=ClipConfig(latent_frames=3, guidance=2.0),
+    latent_shape=(3, 16, 8, 8),
+    levels=(1.0, 0.75),
+    chunk=1,
+    world=World(frames=9),
+)
+SHAPES = Size(
+    preset="shapes",
+    components="shapes-base",
+    clip=ClipConfig(),
+    latent_shape=(9, 16, 8, 8),
+    levels=shifted_levels(shift=SHAPES_SHIFT),
+    chunk=3,
+    teacher="shapes-teacher",
+)
+WAN = Size(
+    preset="wan_1_3b",
+    components="Wan2.1-T2V-1.3B-Diffusers",
+    clip=ClipConfig(height=480, width=832, latent_frames=21, guidance=5.0, negative_prompt=NEGATIVE_PROMPT),
+    latent_shape=(21, 16, 60, 104),
+    levels=shifted_levels(shift=WAN_SHIFT),
+    chunk=3,
+    teacher="Wan2.1-T2V-14B-Diffusers",
+    fake_score="Wan2.1-T2V-1.3B-Diffusers",
+)
+WAN_PROMPTS = PromptFileData(path="prompts.txt", negative_prompt=NEGATIVE_PROMPT)
+
+WAN_RUNTIME = Runtime(compile=True, gradient_checkpointing=True, checkpoint_every=10, sample_every=50)
+"""One large GPU."""

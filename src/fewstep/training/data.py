@@ -1,0 +1,267 @@
+"""Where batches come from: a source is a function from position to batch, so a position is all there is to save."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from fewstep.methods.base import Batch
+from fewstep.models.vae import from_uint8
+from fewstep.shapes.dataset import ShapeWorld
+from fewstep.shapes.grammar import World, caption
+from fewstep.training.captions import Captions
+from fewstep.training.materials import Materials
+from fewstep.training.precompute import Bank
+from fewstep.types import Latents
+
+
+class Source(Protocol):
+    """An endless sequence of batches."""
+
+    def batch(self, position: int, size: int) -> Batch:
+        """Batch number `position`; the same every time it is asked for."""
+        ...
+
+    def reference(self, count: int) -> Batch:
+        """`count` fixed prompts, with the clean latents or frames that belong to them where there are any."""
+        ...
+
+
+class Prompts(Protocol):
+    """Numbered prompts; trajectory i belongs to prompt i. Those of a file repeat when it is exhausted."""
+
+    def at(self, indices: Sequence[int]) -> Batch:
+        """The prompts of these numbers."""
+        ...
+
+
+class DataConfig(Protocol):
+    """A frozen dataclass that can open its source."""
+
+    def open(self, materials: Materials) -> Source: ...
+
+
+class Shuffled:
+    """An endless sequence of indices: every epoch a new permutation of `count`, decided by the seed."""
+
+    def __init__(self, count: int, seed: int):
+        self.count, self.seed = count, seed
+        self.epoch, self.order = -1, np.empty(0, dtype=np.int64)
+
+    def take(self, position: int, size: int) -> list[int]:
+        """Indices of batch number `position`."""
+        return [self._at(k) for k in range(position * size, (position + 1) * size)]
+
+    def _at(self, k: int) -> int:
+        epoch, offset = divmod(k, self.count)
+        if epoch != self.epoch:
+            self.epoch = epoch
+            self.order = np.random.default_rng((self.seed, epoch)).permutation(self.count)
+        return int(self.order[offset])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelData:
+    """Windows of ShapeWorld clips as pixels, for the autoencoder."""
+
+    world: World = field(default_factory=World)
+    frames: int = 9
+    """Pixel frames of a window: 1 more than a multiple of the autoencoder's temporal stride."""
+    windows: int = 2
+    """Windows taken from each rendered clip."""
+    seed: int = 0
+    """Of the world."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.frames <= self.world.frames:
+            raise ValueError(f"PixelData.frames must be 1..{self.world.frames}, the clip's length, got {self.frames}")
+
+    def open(self, materials: Materials) -> Source:
+        return PixelSource(self)
+
+
+class PixelSource:
+    def __init__(self, cfg: PixelData):
+        self.cfg, self.world = cfg, ShapeWorld(cfg.seed, "train", cfg.world)
+
+    def batch(self, position: int, size: int) -> Batch:
+        picked = [self._window(k) for k in range(position * size, (position + 1) * size)]
+        return Batch(frames=from_uint8(torch.stack(picked)))
+
+    def reference(self, count: int) -> Batch:
+        clips = [_pixels(ShapeWorld(self.cfg.seed, "heldout", self.cfg.world).clip(i)[0]) for i in range(count)]
+        return Batch(frames=from_uint8(torch.stack(clips)))
+
+    def _window(self, k: int) -> Tensor:
+        frames, _, _ = self.world.clip(k // self.cfg.windows)
+        start = np.random.default_rng((self.cfg.seed, k)).integers(len(frames) - self.cfg.frames + 1)
+        return _pixels(frames[start : start + self.cfg.frames])
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentData:
+    """Clean latents of captioned ShapeWorld clips, encoded once; captions are paraphrased anew each time."""
+
+    world: World = field(default_factory=World)
+    count: int = 8192
+    """Clips in the bank."""
+    paraphrases: int = 8
+    """Sentences that each clip may be described with; the canonical one is among them."""
+    seed: int = 0
+    """Of the world and of the order."""
+
+    def open(self, materials: Materials) -> Source:
+        return LatentSource(self, materials.latent_bank(self.world, self.seed, self.count), materials.captions())
+
+
+class LatentSource:
+    def __init__(self, cfg: LatentData, bank: Bank, captions: Captions):
+        self.cfg, self.bank, self.captions = cfg, bank, captions
+        self.order, self.world = Shuffled(cfg.count, cfg.seed), ShapeWorld(cfg.seed, "train", cfg.world)
+
+    def batch(self, position: int, size: int) -> Batch:
+        indices = self.order.take(position, size)
+        ways = np.random.default_rng((self.cfg.seed, 1, position)).integers(self.cfg.paraphrases, size=size)
+        texts = tuple(caption(self.world.scene(i)[0], int(way)) for i, way in zip(indices, ways, strict=True))
+        return _texts(self.captions, texts, latents=self.bank.rows("latents", indices))
+
+    def reference(self, count: int) -> Batch:
+        texts = tuple(caption(self.world.scene(i)[0]) for i in range(count))
+        return _texts(self.captions, texts, latents=self.bank.rows("latents", range(count)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptData:
+    """ShapeWorld captions without clips, endless: all that distillation by distribution matching needs."""
+
+    world: World = field(default_factory=World)
+    seed: int = 0
+    """Of the world."""
+    distinct: int = 4096
+    """Captions before they repeat; keeps their embeddings in memory."""
+
+    def open(self, materials: Materials) -> Source:
+        return PromptSource(self, materials)
+
+
+class PromptSource:
+    def __init__(self, cfg: PromptData, materials: Materials):
+        self.cfg, self.materials, self.captions = cfg, materials, materials.captions()
+        self.order, self.world = Shuffled(cfg.distinct, cfg.seed), ShapeWorld(cfg.seed, "train", cfg.world)
+
+    def batch(self, position: int, size: int) -> Batch:
+        return self.at(self.order.take(position, size))
+
+    def at(self, indices: Sequence[int]) -> Batch:
+        return _texts(self.captions, tuple(self.world.scene(i)[1] for i in indices))
+
+    def reference(self, count: int) -> Batch:
+        frames = torch.stack([_pixels(self.world.clip(i)[0]) for i in range(count)])
+        return replace(self.at(range(count)), latents=self.materials.encode(frames))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptFileData:
+    """Prompts of a text file, one a line; embedded once, so that the text encoder need not stay in memory."""
+
+    path: str
+    """The prompts file."""
+    negative_prompt: str = ""
+    """The unconditional branch of guidance."""
+    seed: int = 0
+    """Of the order."""
+
+    def open(self, materials: Materials) -> Source:
+        path = Path(self.path)
+        if not path.is_file():
+            raise ValueError(f"PromptFileData.path must be a text file with one prompt a line, found no file {path}")
+        prompts = tuple(dict.fromkeys(filter(None, (line.strip() for line in path.read_text("utf-8").splitlines()))))
+        if not prompts:
+            raise ValueError(f"PromptFileData.path must hold one prompt a line, {path} is empty")
+        return PromptFileSource(self, prompts, materials.text_bank((*prompts, self.negative_prompt)))
+
+
+class PromptFileSource:
+    def __init__(self, cfg: PromptFileData, prompts: tuple[str, ...], bank: Bank):
+        self.prompts, self.bank, self.order = prompts, bank, Shuffled(len(prompts), cfg.seed)
+
+    def batch(self, position: int, size: int) -> Batch:
+        return self.at(self.order.take(position, size))
+
+    def at(self, indices: Sequence[int]) -> Batch:
+        texts = torch.stack([self._embedding(i % len(self.prompts)) for i in indices])
+        null = self._embedding(len(self.prompts)).expand_as(texts)
+        return Batch(text=texts, null_text=null, captions=tuple(self.prompts[i % len(self.prompts)] for i in indices))
+
+    def reference(self, count: int) -> Batch:
+        return self.at(range(count))
+
+    def _embedding(self, index: int) -> Tensor:
+        """`l d`, padded with zeros to the encoder's length."""
+        rows = self.bank.item("text", index).float()
+        return torch.nn.functional.pad(rows, (0, 0, 0, self.bank.labels[index] - len(rows)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrajectoryData:
+    """ODE trajectories of the teacher at the student's levels, recorded once (CausVid 4.2)."""
+
+    levels: tuple[float, ...]
+    """Noise levels to record at; the method's."""
+    latent_shape: tuple[int, int, int, int]
+    """Frames, channels, rows and columns of a clip; the method's."""
+    world: World = field(default_factory=World)
+    count: int = 1024
+    """Trajectories in the bank."""
+    steps: int = 48
+    """Euler steps of each."""
+    shift: float = 5.0
+    """Warp of the sampling grid; the teacher's."""
+    guidance: float = 6.0
+    """Of the teacher, in the usual convention; 1 is none."""
+    seed: int = 0
+    """Of prompts, noise and order."""
+    prompts: str | None = None
+    """A text file with one prompt a line; None takes ShapeWorld's captions."""
+    negative_prompt: str = ""
+    """The unconditional branch of guidance."""
+
+    def open(self, materials: Materials) -> Source:
+        prompts: Prompts
+        if self.prompts is None:
+            prompts = PromptSource(PromptData(world=self.world, seed=self.seed), materials)
+        else:
+            from_file = PromptFileData(path=self.prompts, negative_prompt=self.negative_prompt, seed=self.seed)
+            prompts = from_file.open(materials)
+        return TrajectorySource(self, prompts, materials)
+
+
+class TrajectorySource:
+    def __init__(self, cfg: TrajectoryData, prompts: Prompts, materials: Materials):
+        self.prompts, self.order = prompts, Shuffled(cfg.count, cfg.seed)
+        spec = {name: value for name, value in asdict(cfg).items() if name != "count"}
+        self.bank = materials.trajectory_bank(spec, cfg.count, prompts.at)
+
+    def batch(self, position: int, size: int) -> Batch:
+        indices = self.order.take(position, size)
+        return replace(self.prompts.at(indices), trajectory=self.bank.rows("trajectory", indices))
+
+    def reference(self, count: int) -> Batch:
+        indices = range(min(count, len(self.bank)))
+        return replace(self.prompts.at(indices), latents=self.bank.rows("trajectory", indices)[:, -1])
+
+
+def _texts(captions: Captions, texts: tuple[str, ...], latents: Latents | None = None) -> Batch:
+    return Batch(text=captions.embed(texts), null_text=captions.null(len(texts)), captions=texts, latents=latents)
+
+
+def _pixels(frames: np.ndarray) -> Tensor:
+    """`f H W 3` to `f 3 H W`."""
+    return rearrange(torch.from_numpy(np.ascontiguousarray(frames)), "f h w c -> f c h w")
