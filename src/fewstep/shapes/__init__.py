@@ -1,1 +1,1 @@
-"""ShapeBench's world: a grammar of moving shapes, its renderer, its captions, and a recogniser that reads clips back."""
+"""ShapeBench's world: a grammar of moving shapes, their captions, a renderer, and a recogniser that reads clips."""

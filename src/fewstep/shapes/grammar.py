@@ -1,9 +1,9 @@
 """Seeded sampling of scenes in which nothing overlaps, leaves, or crosses.
 
-The grammar: one to three objects of distinct colours (55 / 33 / 12 %) on a grey background, camera static in 60 % of the
-scenes. A moving camera needs a background with local texture to be seen (checkered or dotted). Under a pan or tilt
+The grammar: one to three objects of distinct colours (55 / 33 / 12 %) on a grey background, camera static in 60 % of
+the scenes. A moving camera needs a background with local texture to be seen (checkered or dotted). Under a pan or tilt
 objects rest or move across the camera's axis; under a zoom they rest. Two objects stand in a signed relation; three
-small ones form a row or a column, move across it, and are never zoomed. So every stated fact can be measured in every clip.
+small ones form a row or a column, move across it, and are never zoomed. So every stated fact can be measured.
 """
 
 from __future__ import annotations

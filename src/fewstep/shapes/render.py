@@ -1,4 +1,4 @@
-"""Rasterise scenes: supersampled sprites and backgrounds, box filtered to pixel area and resampled at sub-pixel places."""
+"""Rasterise scenes: supersampled sprites and backgrounds, box filtered to pixel area, resampled at sub-pixel places."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import numpy as np
 from fewstep.shapes.scene import COLOURS, Scene, World, camera_path, fold_time, screen_path
 
 SUPERSAMPLE = 4
-PATTERN_PERIOD = 5.0
-"""Pixels from stripe to stripe and from row of dots to row of dots."""
+STRIPE_PERIOD = 5.0
+"""Pixels from stripe to stripe."""
+DOT_PERIOD, DOT_RADIUS = 6.0, 1.7
+"""Pixels between the dots of a row (rows lie 0.8 of it apart, every other one shifted by half), and their radius."""
 RIM = 1.4
 """Width of the solid border that closes striped and dotted shapes, in pixels."""
 TEXTURE_AMPLITUDE = 14.0
@@ -63,11 +65,12 @@ def silhouette(shape: str, radius: float) -> np.ndarray:
 def _pattern(fill: str, side: int) -> np.ndarray:
     y, x = (np.indices((side, side)) - side // 2) / SUPERSAMPLE
     if fill == "striped":
-        return (y / PATTERN_PERIOD + 0.25) % 1.0 < 0.5
-    row = np.round(y / (PATTERN_PERIOD * 0.8))
-    shift = np.where(row % 2 == 0, 0.0, 0.5) * PATTERN_PERIOD
-    dx = (x + shift + PATTERN_PERIOD / 2) % PATTERN_PERIOD - PATTERN_PERIOD / 2
-    return dx**2 + (y - row * PATTERN_PERIOD * 0.8) ** 2 < 1.45**2
+        return (y / STRIPE_PERIOD + 0.25) % 1.0 < 0.5
+    pitch = DOT_PERIOD * 0.8
+    row = np.round(y / pitch)
+    column = x / DOT_PERIOD + np.where(row % 2 == 0, 0.0, 0.5)
+    dx = (column - np.round(column)) * DOT_PERIOD
+    return dx**2 + (y - row * pitch) ** 2 < DOT_RADIUS**2
 
 
 @lru_cache(maxsize=512)
@@ -123,7 +126,7 @@ def _sample(source: np.ndarray, stride: float, origin: np.ndarray, out: np.ndarr
 
 
 def render(scene: Scene, world: World | None = None, frames: int | None = None) -> np.ndarray:
-    """Video `[f, size, size, 3]` uint8 of a scene; `frames` beyond `world.frames` retrace the path (see `fold_time`)."""
+    """Video `[f, size, size, 3]` uint8 of a scene; frames beyond `world.frames` retrace the path (`fold_time`)."""
     world = world or World()
     times = fold_time(frames or world.frames, world.frames)
     path, zoom = screen_path(scene, times, world)

@@ -22,7 +22,7 @@ SHAPES = ("circle", "square", "triangle", "star", "heart")
 FILLS = ("solid", "striped", "dotted")
 MOTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1), "static": (0, 0)}
 SPEEDS = {"slow": 0.4, "fast": 1.15}
-"""Pixels per pixel frame. At 8 fps and 64 px the dynamic-degree threshold lies at 0.75: slow is 0.53 of it, fast 1.53."""
+"""Pixels per pixel frame. The dynamic-degree threshold at 64 px is 0.75: slow is 0.53 of it, fast 1.53."""
 BACKGROUNDS = ("plain", "gradient", "checkered", "dotted")
 CAMERAS = {"pan left": (-1, 0), "pan right": (1, 0), "tilt up": (0, -1), "tilt down": (0, 1)}
 ZOOMS = ("zoom in", "zoom out")
@@ -52,7 +52,7 @@ class World:
 
 @dataclass(frozen=True, kw_only=True)
 class Object:
-    """One shape; `x`, `y` is its centre in world pixels at frame 0, `unstated` names attributes its caption leaves open."""
+    """One shape; `x`, `y` is its centre in world pixels at frame 0, `unstated` the attributes its caption leaves open."""
 
     size: str
     colour: str
@@ -78,7 +78,7 @@ class Object:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A clip's content; `objects[i]` stands in `relation` to `objects[i + 1]`, `level` is the background's mean grey."""
+    """A clip's content; `objects[i]` stands in `relation` to `objects[i + 1]`, `level` is the mean grey behind."""
 
     objects: tuple[Object, ...]
     background: str
@@ -112,7 +112,7 @@ def scene_from_json(text: str) -> Scene:
         fields["phase"], fields["unstated"] = tuple(fields["phase"]), tuple(fields["unstated"])
         return Scene(objects=objects, **fields)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"a scene needs exactly the fields that scene_to_json writes, got a mismatch: {error}") from error
+        raise ValueError(f"a scene needs exactly the fields scene_to_json writes, but: {error}") from error
 
 
 def is_held_out(colour: str, shape: str, motion: str) -> bool:
@@ -121,7 +121,7 @@ def is_held_out(colour: str, shape: str, motion: str) -> bool:
 
 
 def fold_time(frames: int, period: int) -> np.ndarray:
-    """Scene time of each frame `[f]`: runs 0 … period - 1, then back and forth, so that long clips retrace their path."""
+    """Scene time of each frame `[f]`: runs 0 … period - 1, then back and forth: long clips retrace their path."""
     last = period - 1
     return (last - np.abs(last - np.arange(frames) % (2 * last))).astype(np.float64)
 
