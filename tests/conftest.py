@@ -16,7 +16,7 @@ def awake(cfg: DiTConfig, seed: int = 0) -> VideoDiT:
     net = VideoDiT(cfg)
     for parameter in net.parameters():
         if parameter.ndim == 1 or parameter is net.head.head.weight:
-            nn.init.normal_(parameter, mean=float(parameter.mean()), std=0.1)
+            nn.init.normal_(parameter, mean=parameter.detach().mean().item(), std=0.1)
     return net
 
 

@@ -1,0 +1,158 @@
+"""The autoregressive loop, once: for training, sampling and streaming.
+
+Per chunk: few-step denoising behind the clean past, and, when another chunk follows, the commit of its clean latents to
+the cache (Self Forcing Alg. 1; ASD Alg. 2 with a `StepPlan` whose first chunk takes more steps).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+
+from fewstep.diffusion.flow import add_noise, x0_from_v
+from fewstep.diffusion.steps import StepPlan
+from fewstep.models.cache import Cache, Context, KVCache
+from fewstep.models.dit import TextKV, VideoDiT
+from fewstep.models.layout import ChunkLayout
+from fewstep.models.ring import RingKVCache
+from fewstep.types import Latents, TextEmbeds
+
+Commit = Literal["sequential", "packed"]
+"""A pass of its own for every commit, or each commit in one pass with the next chunk's first denoising step."""
+
+OnStep = Callable[[int, int, Latents], None]
+"""Observer (chunk index, step index, prediction of x0)."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Pure noise to be turned into frames, and the prompt they follow."""
+
+    noise: Latents
+    text: TextEmbeds
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """A prompt, and its projection for the passes without gradient."""
+
+    embeds: TextEmbeds
+    kv: TextKV
+
+
+def stream(
+    net: VideoDiT,
+    chunks: Iterable[Chunk],
+    plan: StepPlan,
+    *,
+    context: Context = Context(),
+    rng: torch.Generator,
+    prefix: Latents | None = None,
+    commit: Commit = "sequential",
+    ring: bool = False,
+    on_step: OnStep | None = None,
+) -> Iterator[Latents]:
+    """Clean latents of each chunk, as soon as they are ready; the next chunk is asked for only when its turn comes.
+
+    `prefix` (an image or clip, clean) precedes the first chunk as a chunk of its own and is not yielded. A chunk is
+    committed, under its own prompt, when its successor is asked for. When gradient is enabled it flows through the last
+    step of each chunk, never from one chunk into another. `ring` keeps the past in preallocated memory, for inference.
+
+    Raises:
+        ValueError: unknown `commit`, a ring without a window, or a window too small for sink and chunk.
+    """
+    if commit not in ("sequential", "packed"):
+        raise ValueError(f"commit must be 'sequential' or 'packed', got {commit!r}")
+    cache: Cache | None = None
+    pending, said = prefix, None
+    for index, chunk in enumerate(chunks):
+        if cache is None:
+            cache = _ring(net, chunk.noise, context, commit) if ring else KVCache.empty(net.cfg.num_layers)
+        prompt = said if said and said.embeds is chunk.text else _Prompt(chunk.text, net.encode_text(chunk.text))
+        said, sigmas = said or prompt, plan.sigmas(index)
+        carries_gradient = torch.is_grad_enabled() and len(sigmas) == 1
+        if pending is not None and (commit == "sequential" or said is not prompt or carries_gradient):
+            cache, pending = net.prefill(pending, _level(pending, 0.0), said.kv, cache, context), None
+        x0, cache = _denoise(
+            net, chunk.noise, prompt, sigmas, cache, pending, context, rng, on_step and _numbered(on_step, index)
+        )
+        yield x0
+        pending, said = x0.detach(), prompt
+
+
+def rollout(
+    net: VideoDiT,
+    noise: Latents,
+    text: TextEmbeds,
+    plan: StepPlan,
+    *,
+    layout: ChunkLayout,
+    context: Context = Context(),
+    rng: torch.Generator,
+    prefix: Latents | None = None,
+    commit: Commit = "sequential",
+    ring: bool = False,
+    on_step: OnStep | None = None,
+) -> Latents:
+    """The whole clip, its `prefix` included, from the noise of the frames to be generated; see `stream`.
+
+    A prefix takes the place of the first chunk, so the noise behind it divides into chunks of `layout.chunk`. The last
+    chunk is not committed.
+    """
+    layout = layout if prefix is None else ChunkLayout(layout.chunk)
+    if ring and context.window is None:
+        context = replace(context, window=noise.shape[1] + (0 if prefix is None else prefix.shape[1]))
+    pieces = (Chunk(piece, text) for piece in noise.split(layout.sizes(noise.shape[1]), dim=1))
+    clip = stream(net, pieces, plan, context=context, rng=rng, prefix=prefix, commit=commit, ring=ring, on_step=on_step)
+    return torch.cat(([] if prefix is None else [prefix]) + list(clip), dim=1)
+
+
+def _denoise(
+    net: VideoDiT,
+    noise: Latents,
+    prompt: _Prompt,
+    sigmas: tuple[float, ...],
+    cache: Cache,
+    pending: Latents | None,
+    context: Context,
+    rng: torch.Generator,
+    on_step: Callable[[int, Latents], None] | None,
+) -> tuple[Latents, Cache]:
+    """One chunk from pure noise: predict x0, renoise to the next level with fresh noise, predict again.
+
+    `pending` is the clean chunk before this one when its commit rides with the first step.
+    """
+    x, with_grad = noise, torch.is_grad_enabled()
+    for step, sigma in enumerate(sigmas):
+        level = _level(x, sigma)
+        grad = with_grad and step == len(sigmas) - 1
+        with torch.set_grad_enabled(grad):
+            if pending is None:
+                v = net(x, level, prompt.embeds if grad else prompt.kv, cache=cache, context=context)
+            else:
+                v, cache = net.forward_packed(pending, x, level, prompt.kv, cache, context)
+                pending = None
+            x0 = x0_from_v(x, v, level)
+        if on_step:
+            on_step(step, x0)
+        if step + 1 < len(sigmas):
+            eps = torch.randn(x.shape, generator=rng, device=rng.device).to(x)
+            x = add_noise(x0, eps, _level(x, sigmas[step + 1]))
+    return x0, cache
+
+
+def _ring(net: VideoDiT, like: Latents, context: Context, commit: Commit) -> RingKVCache:
+    if context.window is None:
+        raise ValueError("ring=True needs a bound on the past, got a Context without window; give it one")
+    return RingKVCache.allocate(net.cfg, like, context.window + (like.shape[1] if commit == "packed" else 0))
+
+
+def _level(x: Latents, sigma: float) -> torch.Tensor:
+    return torch.full(x.shape[:2], sigma, dtype=torch.float32, device=x.device)
+
+
+def _numbered(on_step: OnStep, index: int) -> Callable[[int, Latents], None]:
+    return lambda step, x0: on_step(index, step, x0)
