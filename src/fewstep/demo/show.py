@@ -1,0 +1,114 @@
+"""The demo from start to page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from fewstep.demo.compare import START, STUDENT, TEACHER, columns, measure
+from fewstep.demo.distil import Distilled, distil
+from fewstep.demo.hero import write_hero
+from fewstep.demo.page import Report, Variant, render_page
+from fewstep.files import require_writable, write_text
+from fewstep.models.checkpoint_dir import bundled_models
+from fewstep.pipeline import Pipeline
+from fewstep.shapes.grammar import Scene, World, caption, sample_scene
+
+COUNTS = (1, 2, 1, 3, 2, 1)
+"""Objects in the scenes of the page, in order and over again."""
+FIRST_SCENE = 500_000
+"""Numbers of the demo's scenes start here, far from those of training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Distil a student live, compare every model and plan, and write a page about it."""
+
+    out: Path = Path("out/demo")
+    """Folder of the page and of the live run; a run from before is replaced."""
+    seconds: float = 90.0
+    """How long to distil; 0 leaves the live part out."""
+    scenes: int = 24
+    """Scenes that every variant is judged on."""
+    shown: int = 6
+    """Scenes on the page."""
+    seed: int = 0
+    """Of the noise and of the live run."""
+    hero: Path | None = None
+    """Also write the README's picture to this .webp, .gif or .mp4."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.shown <= self.scenes:
+            raise ValueError(f"--shown must be 1 to --scenes, got {self.shown} of {self.scenes} scenes")
+        if self.seconds < 0:
+            raise ValueError(f"--seconds must be 0 or more, got {self.seconds}")
+
+
+def run_demo(options: Options) -> Path:
+    """Do all of it, telling the terminal; returns the page's path."""
+    console = Console()
+    page = options.out / "index.html"
+    require_writable(page)
+    available = [folder.name for folder in bundled_models()]
+    missing = tuple(name for name in (TEACHER, START, STUDENT) if name not in available)
+    if len(missing) == 3:
+        raise ValueError(f"the demo needs bundled models, got none of {', '.join(missing)}: run `make embedded` first")
+    for name in missing:
+        console.print(f"[yellow]not bundled here, left out: {name}[/yellow]")
+    live = _distil(options, available, console)
+    scenes = [sample_scene(FIRST_SCENE + i, count=COUNTS[i % len(COUNTS)]) for i in range(options.scenes)]
+    variants = _compare(options, available, scenes, live, console)
+    report = Report(
+        prompts=tuple(caption(scene) for scene in scenes[: options.shown]),
+        variants=variants,
+        fps=World().fps,
+        scenes=len(scenes),
+        curves=live.curves if live else {},
+        live_seconds=live.seconds if live else 0.0,
+        live_updates=live.updates if live else 0,
+        missing=missing,
+        seed=options.seed,
+    )
+    write_text(page, render_page(report))
+    _print(variants, console)
+    if options.hero is not None:
+        console.print(f"picture: {write_hero(report, options.hero)}")
+    console.print(f"\nOpen [bold]{page.resolve()}[/bold] in a browser.")
+    return page
+
+
+def _distil(options: Options, available: list[str], console: Console) -> Distilled | None:
+    if options.seconds == 0 or not {START, TEACHER} <= set(available):
+        return None
+    console.print(f"\n[bold]1. Distilling a one-step student[/bold] for about {options.seconds:.0f} s, from {START}")
+    return distil(options.out / "run", options.seconds, options.seed)
+
+
+def _compare(
+    options: Options, available: list[str], scenes: list[Scene], live: Distilled | None, console: Console
+) -> tuple[Variant, ...]:
+    console.print(f"\n[bold]2. The same {len(scenes)} prompts and noise[/bold] through every model and plan")
+    wanted = columns(available, live.model if live else None, f"after {live.seconds:.0f} s" if live else "")
+    loaded: dict[str, Pipeline] = {}
+    variants = []
+    bar = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*bar, console=console) as progress:
+        task = progress.add_task("", total=len(wanted) * len(scenes))
+        for column in wanted:
+            key = str(column.model)
+            progress.update(task, description=f"{column.weights}, {column.plan or 'many'} steps")
+            loaded[key] = loaded.get(key) or Pipeline.load(column.model)
+            variants.append(measure(column, loaded[key], scenes, options.seed, lambda: progress.advance(task)))
+    return tuple(variants)
+
+
+def _print(variants: tuple[Variant, ...], console: Console) -> None:
+    table = Table("steps", "weights", "evaluations", "time a clip", "attributes right")
+    for variant in variants:
+        cells = (variant.title, variant.weights, str(variant.evaluations))
+        table.add_row(*cells, f"{variant.seconds * 1000:.0f} ms", f"{variant.score:.0%}")
+    console.print(table)
