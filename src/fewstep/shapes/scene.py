@@ -52,7 +52,7 @@ class World:
 
 @dataclass(frozen=True, kw_only=True)
 class Object:
-    """One shape; `x`, `y` is its centre in world pixels at frame 0, `unstated` the attributes its caption leaves open."""
+    """One shape; `x`, `y` is its centre in world pixels at frame 0, `unstated` what its caption leaves open."""
 
     size: str
     colour: str
