@@ -66,7 +66,7 @@ class ODEInit:
         x = states_at(path, index)
         v = self.student(x, sigma, batch.text, layout=self.cfg.layout, context=self.cfg.context)
         regression = ode_regression_loss(x0_from_v(x, v, sigma), path[:, -1], sigma)
-        return Loss(regression, {"ode": regression})
+        return Loss(regression, {"ode": regression.detach()})
 
     def _checked(self, path: Tensor) -> Tensor:
         expected = (len(self.cfg.levels) + 1, *self.cfg.latent_shape)

@@ -60,7 +60,7 @@ class Teacher:
         eps = self.rng.normal_like(x0)
         v = self.net(add_noise(x0, eps, sigma), sigma, self._dropped(batch))
         flow = flow_matching_loss(v, x0, eps)
-        return Loss(flow, {"flow": flow})
+        return Loss(flow, {"flow": flow.detach()})
 
     def _dropped(self, batch: Batch) -> TextEmbeds:
         """The prompts, each replaced by the unconditional one with probability `text_drop`."""

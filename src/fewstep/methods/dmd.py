@@ -1,0 +1,132 @@
+"""Self Forcing with DMD: a causal student learns on its own rollouts to match the teacher's distribution.
+
+The baseline of ASD, at any number of steps (Self Forcing Alg. 1; ASD 3.1, App. A). Page: docs/methods/dmd.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+import torch
+
+from fewstep.diffusion.noise import UniformNoise
+from fewstep.diffusion.rng import Rng
+from fewstep.diffusion.steps import StepPlan, shifted_levels
+from fewstep.methods.base import Batch, Loss, Networks, OptimConfig, Player, Turn
+from fewstep.models.cache import Context
+from fewstep.models.layout import ChunkLayout
+from fewstep.objectives.dmd import DistributionMatching
+from fewstep.rollout import rollout
+from fewstep.types import Latents
+
+
+@dataclass(frozen=True, kw_only=True)
+class DMDConfig:
+    """Hyper-parameters of Self Forcing's DMD on Wan 1.3B; the page lists what differs from their code and why."""
+
+    levels: tuple[float, ...] = shifted_levels()
+    """Noise levels of the student's steps. ASD App. A retrains students with raw lists (1000,) and (1000, 500):
+    `(1.0,)` and `(1.0, 0.8333)`."""
+    exits: Literal["random", "last"] = "random"
+    """Train every prefix of the levels, one drawn per rollout (Self Forcing Alg. 1), or only the whole list."""
+    latent_shape: tuple[int, int, int, int] = (21, 16, 60, 104)
+    """Frames, channels, rows and columns of a rollout (5 s of 480 x 832)."""
+    layout: ChunkLayout = field(default_factory=lambda: ChunkLayout(chunk=3))
+    """Frames denoised together (ASD App. A: 3)."""
+    context: Context = field(default_factory=Context)
+    """What a chunk sees of earlier ones; Self Forcing trains without a window."""
+    ratio: int = 5
+    """Fake-score updates per generator update (Self Forcing: 5)."""
+    guidance: float = 4.0
+    """Guidance of the teacher. The papers count from the conditional branch: their 3.0 is 4.0 here (ASD App. A)."""
+    fake_guidance: float = 1.0
+    """Guidance of the fake score; 1 is none (Self Forcing)."""
+    shift: float = 5.0
+    """Warp of the levels at which scores are compared (Self Forcing: 5)."""
+    t_min: float = 0.02
+    """Lowest level compared (Self Forcing: 20 of 1000)."""
+    t_max: float = 0.98
+    """Highest level compared (Self Forcing: 980 of 1000)."""
+    normaliser_eps: float = 1e-6
+    """Lower bound of the gradient's normaliser; Self Forcing has none and replaces NaN by 0."""
+    fake_score_target: Literal["flow", "eps"] = "flow"
+    """Regress the velocity (Self Forcing's code) or eps (ASD Eq. 3), which weighs level t by (1 - t)^2."""
+    batch_guidance: bool = True
+    """Run both branches of guidance in one pass; False halves the memory of the score networks."""
+    generator_optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=2e-6, ema=0.99, ema_start=40))
+    """AdamW of the student; the average starts after 40 of its updates, Self Forcing's iteration 200 at 1 : 5."""
+    fake_score_optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=4e-7))
+    """AdamW of the fake score (Self Forcing: 4e-7)."""
+
+    def __post_init__(self) -> None:
+        if self.ratio < 1:
+            raise ValueError(
+                f"DMDConfig.ratio counts fake-score updates per generator update, at least 1; got {self.ratio}"
+            )
+
+    def build(self, networks: Networks, rng: Rng) -> DMD:
+        return DMD(self, networks, rng)
+
+
+class DMD:
+    """One generator update, then `ratio` fake-score updates; each draws prompts, an exit step and noise of its own."""
+
+    generator = "generator"
+
+    def __init__(self, cfg: DMDConfig, networks: Networks, rng: Rng):
+        self.cfg, self.rng = cfg, rng
+        self.plan = StepPlan.uniform(cfg.levels)
+        self.student, self.fake_score = networks.student(), networks.fake_score()
+        self.matching = DistributionMatching(
+            teacher=networks.teacher(),
+            fake_score=self.fake_score,
+            noise=UniformNoise(cfg.shift, cfg.t_min, cfg.t_max),
+            guidance=cfg.guidance,
+            fake_guidance=cfg.fake_guidance,
+            normaliser_eps=cfg.normaliser_eps,
+            fake_score_target=cfg.fake_score_target,
+            batch_guidance=cfg.batch_guidance,
+        )
+        self.players = {
+            "generator": Player(self.student, cfg.generator_optim),
+            "fake_score": Player(self.fake_score, cfg.fake_score_optim),
+        }
+
+    def turns(self, step: int) -> Sequence[Turn]:
+        return [
+            Turn("generator", partial(self.generator_loss, n=self.exit_step())),
+            *[Turn("fake_score", partial(self.fake_score_loss, n=self.exit_step())) for _ in range(self.cfg.ratio)],
+        ]
+
+    def exit_step(self) -> int:
+        """How many steps a rollout takes, for the whole clip; the same on every rank (Self Forcing Alg. 1, line 4)."""
+        return self.plan.steps if self.cfg.exits == "last" else self.rng.integer(1, self.plan.steps + 1)
+
+    def generator_loss(self, batch: Batch, n: int) -> Loss:
+        """DMD on an n-step rollout, with gradient through the last step of each chunk (ASD Eq. 2)."""
+        x0 = self.sample(batch, n)
+        dmd = self.matching.generator_loss(x0, batch.text, batch.null_text, self.rng)
+        return Loss(dmd, {"dmd": dmd.detach(), f"dmd_n{n}": dmd.detach()})
+
+    def fake_score_loss(self, batch: Batch, n: int) -> Loss:
+        """Flow matching of the fake score on the student's current samples (ASD Eq. 3)."""
+        with torch.no_grad():
+            x0 = self.sample(batch, n)
+        flow = self.matching.fake_score_loss(x0, batch.text, self.rng)
+        return Loss(flow, {"flow": flow.detach()})
+
+    def sample(self, batch: Batch, n: int) -> Latents:
+        """G^n: a rollout from fresh noise that stops every chunk after n steps."""
+        shape = (batch.text.shape[0], *self.cfg.latent_shape)
+        return rollout(
+            self.student,
+            self.rng.normal_like(batch.text.new_empty(shape, dtype=torch.float32)),
+            batch.text,
+            self.plan.truncate(n),
+            layout=self.cfg.layout,
+            context=self.cfg.context,
+            rng=self.rng.local,
+        )

@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import math
+from copy import deepcopy
+
+import pytest
+import torch
+
+from fewstep.diffusion.rng import Rng
+from fewstep.diffusion.steps import shifted_levels
+from fewstep.methods.asd import ASDConfig
+from fewstep.methods.base import Batch, Method, OptimConfig
+from fewstep.models.discriminator import DiscriminatorConfig
+from fewstep.models.dit import VideoDiT
+from fewstep.models.layout import ChunkLayout
+from fewstep.models.presets import PRESETS
+
+TINY = PRESETS["tiny"]
+FAST = OptimConfig(lr=1e-3)
+PLAYERS = {"generator", "discriminator", "fake_score"}
+HEADS = DiscriminatorConfig(layers=(0, 1), num_logits=4, num_heads=2, ffn_dim=64)
+
+
+class Networks:
+    """Three tiny networks of one seed, with no parameter left at zero."""
+
+    def __init__(self, seed=0):
+        torch.manual_seed(seed)
+        self.net = VideoDiT(TINY)
+        with torch.no_grad():
+            for parameter in self.net.parameters():
+                parameter.add_(0.05 * torch.randn_like(parameter))
+
+    def student(self):
+        return deepcopy(self.net)
+
+    def fake_score(self):
+        return deepcopy(self.net)
+
+    def teacher(self):
+        return deepcopy(self.net).requires_grad_(False)
+
+
+def build(**settings):
+    tiny = {"latent_shape": (4, 16, 4, 4), "layout": ChunkLayout(chunk=2), "guidance": 2.0, "discriminator": HEADS}
+    optim = {"generator_optim": FAST, "fake_score_optim": FAST, "discriminator_optim": FAST}
+    return ASDConfig(**{**tiny, **optim, **settings}).build(Networks(), Rng(0))
+
+
+def read(index=0, size=2):
+    generator = torch.Generator().manual_seed(index)
+    text = torch.randn(size, 5, TINY.text_dim, generator=generator)
+    return Batch(text=text, null_text=torch.zeros_like(text))
+
+
+def freeze_all_but(method, name):
+    for other, player in method.players.items():
+        player.module.requires_grad_(other == name)
+
+
+def owners_of_gradients(method):
+    return {
+        name
+        for name, player in method.players.items()
+        if any(p.grad is not None and p.grad.abs().max() > 0 for p in player.module.parameters())
+    }
+
+
+def flat_gradient(module):
+    return torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
+
+
+def update(method, turn):
+    """One update by the turn's player, as the trainer makes it."""
+    optimizer = torch.optim.AdamW(method.players[turn.player].module.parameters(), lr=1e-3)
+    turn.loss(read()).total.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def snapshot(method):
+    return {name: deepcopy(player.module.state_dict()) for name, player in method.players.items()}
+
+
+def changed(before, after):
+    return {name for name in before if any(not torch.equal(before[name][k], after[name][k]) for k in before[name])}
+
+
+def blind(method):
+    """Make every logit equal: the last linear layer of the heads becomes zero."""
+    last = [m for m in method.heads.modules() if isinstance(m, torch.nn.Linear) and m.out_features == HEADS.num_logits]
+    torch.nn.init.zeros_(last[-1].weight)
+    torch.nn.init.zeros_(last[-1].bias)
+    return last[-1]
+
+
+def test_a_cycle_is_generator_discriminator_and_four_fake_score_updates():
+    method = build()
+    assert isinstance(method, Method)
+    assert [t.player for t in method.turns(0)] == ["generator", "discriminator", *["fake_score"] * 4]
+    assert [t.player for t in build(fake_score_updates=2, discriminator_updates=3).turns(0)].count("discriminator") == 3
+
+
+def test_the_generator_learns_at_every_step_count_and_the_discriminator_where_there_is_a_pair():
+    method = build()
+    drawn = {name: [] for name in PLAYERS}
+    for step in range(200):
+        for turn in method.turns(step):
+            drawn[turn.player].append(turn.loss.keywords["n"])
+    assert set(drawn["generator"]) == set(drawn["fake_score"]) == {1, 2, 3, 4}
+    assert set(drawn["discriminator"]) == {1, 2, 3}
+    assert drawn["generator"].count(4) / 200 == pytest.approx(0.25, abs=0.08), "a quarter of the updates is pure DMD"
+
+
+def test_all_steps_have_no_adversarial_term():
+    method = build(alpha=5.0)
+    freeze_all_but(method, "generator")
+    loss = method.generator_loss(read(), n=4)
+    assert set(loss.parts) == {"dmd", "dmd_n4"}
+    assert torch.equal(loss.total, loss.parts["dmd"])
+
+
+def test_fewer_steps_add_alpha_times_the_adversarial_loss():
+    method = build(alpha=0.25)
+    freeze_all_but(method, "generator")
+    loss = method.generator_loss(read(), n=2)
+    assert set(loss.parts) == {"dmd", "dmd_n2", "asd"}
+    assert loss.total.item() == pytest.approx(loss.parts["dmd"].item() + 0.25 * loss.parts["asd"].item(), rel=1e-6)
+
+
+def test_equal_logits_cost_both_players_ln_two():
+    method = build(alpha=1.0)
+    blind(method)
+    freeze_all_but(method, "generator")
+    assert method.generator_loss(read(), n=1).parts["asd"].item() == pytest.approx(math.log(2), abs=1e-6)
+    judged = method.discriminator_loss(read(), n=1)
+    assert judged.total.item() == pytest.approx(math.log(2), abs=1e-6)
+    assert judged.parts["gap_n1"] == judged.parts["r1"] == judged.parts["r2"] == judged.parts["accuracy"] == 0
+
+
+def test_the_discriminators_loss_is_literal_equation_seven():
+    method = build(penalty_weight=600.0)
+    loss = method.discriminator_loss(read(), n=3)
+    parts = loss.parts
+    assert set(parts) == {"adversarial", "r1", "r2", "accuracy", "gap_n3"}
+    assert parts["r1"] > 0
+    expected = parts["adversarial"] + 600 * 0.5 * (parts["r1"] + parts["r2"])
+    assert loss.total.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_the_penalty_grows_with_the_square_of_the_perturbation_because_nothing_divides_it_away():
+    small, large = (build(penalty_sigma=sigma).discriminator_loss(read(), n=1).parts["r1"] for sigma in (1e-3, 2e-3))
+    assert (large / small).item() == pytest.approx(4.0, rel=0.1)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_logit_n_minus_one_alone_learns_from_the_pair_of_n(n):
+    method = build()
+    last = blind(method)
+    freeze_all_but(method, "discriminator")
+    method.discriminator_loss(read(), n=n).total.backward()
+    touched = last.weight.grad.abs().amax(dim=1) > 0
+    assert touched.tolist() == [row == n - 1 for row in range(4)]
+
+
+@pytest.mark.parametrize(("player", "n"), [("generator", 2), ("generator", 4), ("discriminator", 2), ("fake_score", 2)])
+def test_a_turn_leaves_gradient_with_its_player_only(player, n):
+    method = build(alpha=1.0)
+    freeze_all_but(method, player)
+    getattr(method, f"{player}_loss")(read(), n=n).total.backward()
+    assert owners_of_gradients(method) == {player}
+
+
+def test_the_discriminators_turn_never_reaches_the_backbone_even_if_nothing_is_frozen():
+    method = build()
+    method.discriminator_loss(read(), n=2).total.backward()
+    assert owners_of_gradients(method) == {"discriminator"}
+
+
+def test_the_adversarial_term_reaches_the_student_through_frozen_backbone_and_heads():
+    gradients = {}
+    for alpha in (0.0, 10.0):
+        method = build(alpha=alpha)
+        freeze_all_but(method, "generator")
+        method.generator_loss(read(), n=1).total.backward()
+        gradients[alpha] = flat_gradient(method.student)
+    difference = gradients[10.0] - gradients[0.0]
+    assert difference.norm() > 0.01 * gradients[0.0].norm()
+
+
+def test_the_sample_ahead_is_a_fixed_target_unless_asked_otherwise():
+    gradients = []
+    for detach in (True, False):
+        method = build(alpha=10.0, detach_ahead=detach)
+        freeze_all_but(method, "generator")
+        method.generator_loss(read(), n=1).total.backward()
+        gradients.append(flat_gradient(method.student))
+    assert not torch.allclose(gradients[0], gradients[1])
+
+
+def test_a_pair_is_noised_at_one_level_and_by_one_eps_when_shared():
+    method = build()
+    sample = torch.randn(2, 4, 16, 4, 4)
+    (ahead, behind), sigma = method.noised(sample, sample, share_eps=True)
+    assert torch.equal(ahead, behind)
+    assert (sigma == sigma[:, :1]).all()
+    (ahead, behind), _ = method.noised(sample, sample, share_eps=False)
+    assert not torch.equal(ahead, behind)
+
+
+def test_levels_of_judgement_follow_the_chosen_law():
+    sample = torch.zeros(64, 4, 16, 1, 1)
+    _, shifted = build(t_min=0.1, t_max=0.9).noised(sample, sample, share_eps=True)
+    assert shifted.min() >= 0.1
+    assert shifted.max() <= 0.9
+    _, discrete = build(t_law="discrete").noised(sample, sample, share_eps=True)
+    assert set(discrete.flatten().tolist()) == set(torch.tensor(shifted_levels()).tolist())
+
+
+@pytest.mark.parametrize(("sampling", "second"), [("prefix", 0.9375), ("respaced", 0.8333)])
+def test_two_steps_are_a_prefix_of_the_levels_or_spread_over_them(sampling, second):
+    method = build(sampling=sampling)
+    levels = []
+    method.student.register_forward_pre_hook(lambda net, args: levels.append(round(args[1].max().item(), 4)))
+    method.sample(read(), n=2)
+    assert [level for level in levels if level > 0] == [1.0, second] * 2
+
+
+def test_every_turn_of_a_cycle_moves_its_player_and_no_other():
+    method = build(fake_score_updates=1)
+    for turn in method.turns(0):
+        freeze_all_but(method, turn.player)
+        before = snapshot(method)
+        update(method, turn)
+        assert changed(before, snapshot(method)) == {turn.player}
+
+
+def test_a_method_remembers_nothing_but_its_random_streams_and_weights():
+    method = build(fake_score_updates=1)
+    state = deepcopy(method.rng.state_dict())
+    first = [turn.loss(read()).total for turn in method.turns(0)]
+    method.rng.load_state_dict(state)
+    again = [turn.loss(read()).total for turn in method.turns(0)]
+    assert torch.equal(torch.stack(first), torch.stack(again))
+
+
+def descend(method, player, loss_of, updates):
+    """Losses of one player that meets the same draws again and again."""
+    state, losses = deepcopy(method.rng.state_dict()), []
+    freeze_all_but(method, player)
+    optimizer = torch.optim.AdamW(method.players[player].module.parameters(), lr=3e-3)
+    for _ in range(updates):
+        method.rng.load_state_dict(deepcopy(state))
+        loss = loss_of()
+        optimizer.zero_grad()
+        loss.total.backward()
+        optimizer.step()
+        losses.append(loss)
+    return losses
+
+
+def test_a_discriminator_that_descends_rates_more_steps_above_fewer():
+    method = build(penalty_weight=0.0)
+    losses = descend(method, "discriminator", lambda: method.discriminator_loss(read(), n=1), updates=25)
+    assert losses[-1].total < losses[0].total
+    assert losses[-1].parts["gap_n1"] > losses[0].parts["gap_n1"]
+
+
+def test_a_generator_that_descends_makes_its_sample_pass_for_the_longer_one():
+    method = build(alpha=10.0, guidance=1.0)
+    descend(method, "discriminator", lambda: method.discriminator_loss(read(), n=1), updates=25)
+    losses = descend(method, "generator", lambda: method.generator_loss(read(), n=1), updates=10)
+    assert losses[0].parts["dmd"] < 1e-8, "teacher and fake score are one network: only the game moves the student"
+    assert losses[-1].parts["asd"] < losses[0].parts["asd"]
+
+
+def test_a_student_of_one_step_or_too_few_logits_are_refused():
+    with pytest.raises(ValueError, match="at least 2 levels"):
+        ASDConfig(levels=(1.0,))
+    with pytest.raises(ValueError, match="num_logits is 2; raise it"):
+        ASDConfig(discriminator=DiscriminatorConfig(layers=(0,), num_logits=2, num_heads=2, ffn_dim=64))
