@@ -222,7 +222,7 @@ def test_two_steps_are_a_prefix_of_the_levels_or_spread_over_them(sampling, seco
     method = build(sampling=sampling)
     levels = []
     method.student.register_forward_pre_hook(lambda net, args: levels.append(round(args[1].max().item(), 4)))
-    method.sample(read(), n=2)
+    method.sample(read().text, n=2)
     assert [level for level in levels if level > 0] == [1.0, second] * 2
 
 

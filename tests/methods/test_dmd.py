@@ -109,7 +109,7 @@ def test_an_exit_at_n_evaluates_the_student_n_times_per_chunk(n):
     method = build()
     levels = []
     method.student.register_forward_pre_hook(lambda net, args: levels.append(round(args[1].max().item(), 4)))
-    method.sample(read(), n)
+    method.sample(read().text, n)
     assert [level for level in levels if level > 0] == [round(s, 4) for s in shifted_levels()[:n]] * 2
 
 

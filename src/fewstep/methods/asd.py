@@ -17,13 +17,14 @@ from fewstep.diffusion.flow import add_noise
 from fewstep.diffusion.noise import DiscreteNoise, UniformNoise
 from fewstep.diffusion.rng import Rng
 from fewstep.diffusion.steps import Schedule, StepPlan, shifted_levels
-from fewstep.methods.base import Batch, Loss, Networks, OptimConfig, Player, Turn
+from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn
+from fewstep.methods.inputs import ScoreNetworks, required
 from fewstep.models.cache import Context
 from fewstep.models.discriminator import DiscriminatorConfig, DiscriminatorHeads
 from fewstep.models.layout import ChunkLayout
 from fewstep.objectives.adversarial import approximate_penalty, relativistic
 from fewstep.objectives.dmd import DistributionMatching
-from fewstep.rollout import rollout
+from fewstep.rollout import Commit, rollout
 from fewstep.types import Latents, Sigma, TextEmbeds
 
 
@@ -41,6 +42,8 @@ class ASDConfig:
     """Frames denoised together (App. A: 3)."""
     context: Context = field(default_factory=Context)
     """What a chunk sees of earlier ones; Self Forcing trains without a window."""
+    commit: Commit = "sequential"
+    """How rollouts without gradient commit their chunks; "packed" saves passes, not work, and is equal."""
 
     alpha: float = 0.01
     """Weight of the adversarial term, alpha in Eq. 5. The paper gives no value and calls any but 0 good (App. F)."""
@@ -99,7 +102,7 @@ class ASDConfig:
                 f"discriminator.num_logits is {self.discriminator.num_logits}; raise it"
             )
 
-    def build(self, networks: Networks, rng: Rng) -> ASD:
+    def build(self, networks: ScoreNetworks, rng: Rng) -> ASD:
         return ASD(self, networks, rng)
 
 
@@ -108,7 +111,7 @@ class ASD:
 
     generator = "generator"
 
-    def __init__(self, cfg: ASDConfig, networks: Networks, rng: Rng):
+    def __init__(self, cfg: ASDConfig, networks: ScoreNetworks, rng: Rng):
         self.cfg, self.rng = cfg, rng
         self.plan = StepPlan.uniform(cfg.levels)
         self.steps = self.plan.steps
@@ -150,27 +153,29 @@ class ASD:
 
     def generator_loss(self, batch: Batch, n: int) -> Loss:
         """L_DMD + alpha L_ASD (Eq. 5) of an n-step sample; at n = N nothing is ahead and L_ASD is left out (App. A)."""
-        behind = self.sample(batch, n)  # line 8
-        dmd = self.matching.generator_loss(behind, batch.text, batch.null_text, self.rng)  # Eq. 2
+        text = required(batch.text, "text", "PromptData")
+        behind = self.sample(text, n)  # line 8
+        dmd = self.matching.generator_loss(behind, text, batch.null_text, self.rng)  # Eq. 2
         signals = {"dmd": dmd.detach(), f"dmd_n{n}": dmd.detach()}
         if n == self.steps:
             return Loss(dmd, signals)
         with torch.set_grad_enabled(not self.cfg.detach_ahead):
-            ahead = self.sample(batch, n + 1)  # line 6
+            ahead = self.sample(text, n + 1)  # line 6
         share = self.cfg.share_eps_in_generator_step
         (x_ahead, x_behind), sigma = self.noised(ahead, behind, share_eps=share)  # lines 7, 9
-        d_ahead = self.heads(self.features([x_ahead], sigma, batch.text))[:, n - 1]
-        d_behind = self.heads(self.features([x_behind], sigma, batch.text))[:, n - 1]
+        d_ahead = self.heads(self.features([x_ahead], sigma, text))[:, n - 1]
+        d_behind = self.heads(self.features([x_behind], sigma, text))[:, n - 1]
         asd = relativistic(ahead=d_behind, behind=d_ahead)  # Eq. 8
         return Loss(dmd + self.cfg.alpha * asd, {**signals, "asd": asd.detach()})
 
     def discriminator_loss(self, batch: Batch, n: int) -> Loss:
         """Rate (n + 1)-step above n-step samples (Eq. 7). Only the heads learn: the backbone runs without gradient."""
+        text = required(batch.text, "text", "PromptData")
         with torch.no_grad():
-            ahead, behind = self.sample(batch, n + 1), self.sample(batch, n)  # lines 6, 8
+            ahead, behind = self.sample(text, n + 1), self.sample(text, n)  # lines 6, 8
             pair, sigma = self.noised(ahead, behind, share_eps=self.cfg.share_eps)  # lines 7, 9
             near = [x + self.cfg.penalty_sigma * self.rng.normal_like(x) for x in pair]
-            features = self.features([*pair, *near], sigma, batch.text)
+            features = self.features([*pair, *near], sigma, text)
         d_ahead, d_behind, d_near_ahead, d_near_behind = self.heads(features)[:, n - 1].chunk(4)
         adversarial = relativistic(ahead=d_ahead, behind=d_behind)
         r1, r2 = approximate_penalty(d_ahead, d_near_ahead), approximate_penalty(d_behind, d_near_behind)  # Eq. 6
@@ -182,22 +187,24 @@ class ASD:
 
     def fake_score_loss(self, batch: Batch, n: int) -> Loss:
         """Flow matching of the fake score on the student's current samples (Eq. 3)."""
+        text = required(batch.text, "text", "PromptData")
         with torch.no_grad():
-            x0 = self.sample(batch, n)
-        flow = self.matching.fake_score_loss(x0, batch.text, self.rng)
+            x0 = self.sample(text, n)
+        flow = self.matching.fake_score_loss(x0, text, self.rng)
         return Loss(flow, {"flow": flow.detach()})
 
-    def sample(self, batch: Batch, n: int) -> Latents:
+    def sample(self, text: TextEmbeds, n: int) -> Latents:
         """G^n: an n-step rollout from fresh noise, with gradient through the last step of each chunk."""
-        shape = (batch.text.shape[0], *self.cfg.latent_shape)
+        shape = (text.shape[0], *self.cfg.latent_shape)
         return rollout(
             self.student,
-            self.rng.normal_like(batch.text.new_empty(shape, dtype=torch.float32)),
-            batch.text,
+            self.rng.normal_like(text.new_empty(shape, dtype=torch.float32)),
+            text,
             self.plan.shorten(n, self.cfg.sampling),
             layout=self.cfg.layout,
             context=self.cfg.context,
             rng=self.rng.local,
+            commit=self.cfg.commit,
         )
 
     def noised(self, ahead: Latents, behind: Latents, *, share_eps: bool) -> tuple[tuple[Latents, Latents], Sigma]:

@@ -15,12 +15,13 @@ import torch
 from fewstep.diffusion.noise import UniformNoise
 from fewstep.diffusion.rng import Rng
 from fewstep.diffusion.steps import StepPlan, shifted_levels
-from fewstep.methods.base import Batch, Loss, Networks, OptimConfig, Player, Turn
+from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn
+from fewstep.methods.inputs import ScoreNetworks, required
 from fewstep.models.cache import Context
 from fewstep.models.layout import ChunkLayout
 from fewstep.objectives.dmd import DistributionMatching
-from fewstep.rollout import rollout
-from fewstep.types import Latents
+from fewstep.rollout import Commit, rollout
+from fewstep.types import Latents, TextEmbeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,8 @@ class DMDConfig:
     """Frames denoised together (ASD App. A: 3)."""
     context: Context = field(default_factory=Context)
     """What a chunk sees of earlier ones; Self Forcing trains without a window."""
+    commit: Commit = "sequential"
+    """How rollouts without gradient commit their chunks; "packed" saves passes, not work, and is equal."""
     ratio: int = 5
     """Fake-score updates per generator update (Self Forcing: 5)."""
     guidance: float = 4.0
@@ -67,7 +70,7 @@ class DMDConfig:
                 f"DMDConfig.ratio counts fake-score updates per generator update, at least 1; got {self.ratio}"
             )
 
-    def build(self, networks: Networks, rng: Rng) -> DMD:
+    def build(self, networks: ScoreNetworks, rng: Rng) -> DMD:
         return DMD(self, networks, rng)
 
 
@@ -76,7 +79,7 @@ class DMD:
 
     generator = "generator"
 
-    def __init__(self, cfg: DMDConfig, networks: Networks, rng: Rng):
+    def __init__(self, cfg: DMDConfig, networks: ScoreNetworks, rng: Rng):
         self.cfg, self.rng = cfg, rng
         self.plan = StepPlan.uniform(cfg.levels)
         self.student, self.fake_score = networks.student(), networks.fake_score()
@@ -107,26 +110,29 @@ class DMD:
 
     def generator_loss(self, batch: Batch, n: int) -> Loss:
         """DMD on an n-step rollout, with gradient through the last step of each chunk (ASD Eq. 2)."""
-        x0 = self.sample(batch, n)
-        dmd = self.matching.generator_loss(x0, batch.text, batch.null_text, self.rng)
+        text = required(batch.text, "text", "PromptData")
+        x0 = self.sample(text, n)
+        dmd = self.matching.generator_loss(x0, text, batch.null_text, self.rng)
         return Loss(dmd, {"dmd": dmd.detach(), f"dmd_n{n}": dmd.detach()})
 
     def fake_score_loss(self, batch: Batch, n: int) -> Loss:
         """Flow matching of the fake score on the student's current samples (ASD Eq. 3)."""
+        text = required(batch.text, "text", "PromptData")
         with torch.no_grad():
-            x0 = self.sample(batch, n)
-        flow = self.matching.fake_score_loss(x0, batch.text, self.rng)
+            x0 = self.sample(text, n)
+        flow = self.matching.fake_score_loss(x0, text, self.rng)
         return Loss(flow, {"flow": flow.detach()})
 
-    def sample(self, batch: Batch, n: int) -> Latents:
+    def sample(self, text: TextEmbeds, n: int) -> Latents:
         """G^n: a rollout from fresh noise that stops every chunk after n steps."""
-        shape = (batch.text.shape[0], *self.cfg.latent_shape)
+        shape = (text.shape[0], *self.cfg.latent_shape)
         return rollout(
             self.student,
-            self.rng.normal_like(batch.text.new_empty(shape, dtype=torch.float32)),
-            batch.text,
+            self.rng.normal_like(text.new_empty(shape, dtype=torch.float32)),
+            text,
             self.plan.truncate(n),
             layout=self.cfg.layout,
             context=self.cfg.context,
             rng=self.rng.local,
+            commit=self.cfg.commit,
         )

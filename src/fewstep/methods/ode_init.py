@@ -15,7 +15,8 @@ from fewstep.diffusion.flow import x0_from_v
 from fewstep.diffusion.noise import DiscreteNoise
 from fewstep.diffusion.rng import Rng
 from fewstep.diffusion.steps import StepPlan, shifted_levels
-from fewstep.methods.base import Batch, Loss, Networks, OptimConfig, Player, Turn
+from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn
+from fewstep.methods.inputs import StudentNetworks, required
 from fewstep.models.cache import Context
 from fewstep.models.layout import ChunkLayout
 from fewstep.objectives.regression import ode_regression_loss
@@ -40,7 +41,7 @@ class ODEInitConfig:
     optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=2e-6, betas=(0.9, 0.999)))
     """AdamW of the student (CausVid: 2e-6, 3000 updates of 128 clips)."""
 
-    def build(self, networks: Networks, rng: Rng) -> ODEInit:
+    def build(self, networks: StudentNetworks, rng: Rng) -> ODEInit:
         return ODEInit(self, networks.student(), rng)
 
 
@@ -60,11 +61,12 @@ class ODEInit:
 
     def loss(self, batch: Batch) -> Loss:
         """MSE of the student's x0 to the endpoint, in one block-causal pass; context is noisy at its own levels."""
-        path = self._checked(batch.trajectory)
+        path = self._checked(required(batch.trajectory, "trajectory", "TrajectoryData"))
         index = self.noise.draw(path.shape[0], path.shape[2], self.rng)
         sigma = path.new_tensor(self.noise.sigmas)[index]
         x = states_at(path, index)
-        v = self.student(x, sigma, batch.text, layout=self.cfg.layout, context=self.cfg.context)
+        text = required(batch.text, "text", "TrajectoryData")
+        v = self.student(x, sigma, text, layout=self.cfg.layout, context=self.cfg.context)
         regression = ode_regression_loss(x0_from_v(x, v, sigma), path[:, -1], sigma)
         return Loss(regression, {"ode": regression.detach()})
 

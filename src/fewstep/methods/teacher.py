@@ -14,7 +14,8 @@ from torch import nn
 from fewstep.diffusion.flow import add_noise
 from fewstep.diffusion.noise import UniformNoise
 from fewstep.diffusion.rng import Rng
-from fewstep.methods.base import Batch, Loss, Networks, OptimConfig, Player, Turn
+from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn
+from fewstep.methods.inputs import StudentNetworks, required
 from fewstep.objectives.regression import flow_matching_loss
 from fewstep.types import TextEmbeds
 
@@ -36,7 +37,7 @@ class TeacherConfig:
     )
     """AdamW of the network; its average is the stage's result."""
 
-    def build(self, networks: Networks, rng: Rng) -> Teacher:
+    def build(self, networks: StudentNetworks, rng: Rng) -> Teacher:
         return Teacher(self, networks.student(), rng)
 
 
@@ -55,16 +56,16 @@ class Teacher:
 
     def loss(self, batch: Batch) -> Loss:
         """Flow matching on `batch.latents`, all frames of a clip at one level, seen bidirectionally."""
-        x0 = batch.latents
+        x0, text = required(batch.latents, "latents", "LatentData"), required(batch.text, "text", "LatentData")
         sigma = self.noise.sample(x0.shape[0], x0.shape[1], self.rng)
         eps = self.rng.normal_like(x0)
-        v = self.net(add_noise(x0, eps, sigma), sigma, self._dropped(batch))
+        v = self.net(add_noise(x0, eps, sigma), sigma, self._dropped(text, batch.null_text))
         flow = flow_matching_loss(v, x0, eps)
         return Loss(flow, {"flow": flow.detach()})
 
-    def _dropped(self, batch: Batch) -> TextEmbeds:
+    def _dropped(self, text: TextEmbeds, null_text: TextEmbeds | None) -> TextEmbeds:
         """The prompts, each replaced by the unconditional one with probability `text_drop`."""
         if self.cfg.text_drop == 0:
-            return batch.text
-        drop = self.rng.uniform(batch.text.shape[0]) < self.cfg.text_drop
-        return torch.where(drop[:, None, None], batch.null_text, batch.text)
+            return text
+        drop = self.rng.uniform(text.shape[0]) < self.cfg.text_drop
+        return torch.where(drop[:, None, None], required(null_text, "null_text", "LatentData"), text)
