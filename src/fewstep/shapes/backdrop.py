@@ -9,11 +9,13 @@ import numpy as np
 
 from fewstep.shapes.scene import BACKGROUNDS, CAMERA_SPEED, CAMERAS, ZOOM_RANGE
 
-TEXTURE_SPREAD = 3.0
-"""Standard deviation of the smoothed background, in grey levels, from which it is textured (checks have 12, dots 9)."""
+TEXTURE_SPREAD = 2.2
+"""Standard deviation of the smoothed background, in grey levels, from which it is textured (checks have 12, dots 8)."""
+NOISE_SPREAD = 7.0
+"""Spread up to which an irregular background is noise on a plain or graded one; above, it is unrecognised."""
 RAMP = 4.0
 """Standard deviation of the fitted plane from which a background is a gradient."""
-TONE = 0.45
+TONE = 0.6
 """Share of the spectrum's middle band that must lie on the axes (dots) or the diagonals (checks)."""
 NEUTRAL_CHROMA = 14.0
 UNKNOWN = -1
@@ -49,8 +51,9 @@ def textures(grey: np.ndarray, free: np.ndarray) -> np.ndarray:
     axes, diagonals = _tones(rest.reshape(grey.shape))
     labels = np.where(ramp > RAMP, BACKGROUNDS.index("gradient"), BACKGROUNDS.index("plain"))
     textured = np.where(axes > diagonals, BACKGROUNDS.index("dotted"), BACKGROUNDS.index("checkered"))
-    textured = np.where(np.maximum(axes, diagonals) >= TONE, textured, UNKNOWN)
-    labels = np.where(spread > TEXTURE_SPREAD, textured, labels)
+    tonal = np.maximum(axes, diagonals) >= TONE
+    labels = np.where((spread > TEXTURE_SPREAD) & tonal, textured, labels)
+    labels = np.where((spread > NOISE_SPREAD) & ~tonal, UNKNOWN, labels)
     return np.where(count >= 0.25 * height * width, labels, UNKNOWN)
 
 

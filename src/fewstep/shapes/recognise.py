@@ -119,13 +119,10 @@ def recognise(frames: np.ndarray, world: World | None = None) -> Verdict:
     lab = segment.to_lab(smoothed)
     nearest, coverage = segment.colour_maps(lab)
     found = [segment.blobs(*parts) for parts in zip(lab, nearest, coverage, strict=True)]
-    neutral = np.hypot(lab[..., 1], lab[..., 2]) < backdrop.NEUTRAL_CHROMA
-    free = neutral & (_near_objects(coverage) == 0)
+    free = _free_of_objects(lab)
     grey = backdrop.smooth(frames)
     labels = backdrop.textures(grey, free)
-    camera = backdrop.camera_motion(grey[:span], free[:span])
-    if (labels < 0).mean() > PRESENCE:
-        camera = backdrop.Camera(None, (0.0, 0.0), 0.0)
+    camera = _camera(grey[:span], free[:span], labels)
     colours = sorted({blob.colour for row in found for blob in row})
     tracks = {colour: _track(colour, found, camera, span, frames.shape[1]) for colour in colours}
     kept = {colour: track for colour, track in tracks.items() if track.present.mean() >= PRESENCE}
@@ -133,12 +130,23 @@ def recognise(frames: np.ndarray, world: World | None = None) -> Verdict:
     return Verdict(kept, labels, camera, extras)
 
 
-def _near_objects(coverage: np.ndarray) -> np.ndarray:
-    """Convex neighbourhood of coloured pixels `[f, H, W]`: closed over stripes and dots, then grown by two pixels."""
+def _camera(grey: np.ndarray, free: np.ndarray, labels: np.ndarray) -> backdrop.Camera:
+    """Camera motion where a texture shows it; over a plain or graded background it counts as static."""
+    background = _majority(labels, BACKGROUNDS)
+    if background in ("checkered", "dotted"):
+        return backdrop.camera_motion(grey, free)
+    return backdrop.Camera("static" if background else None, (0.0, 0.0), 0.0)
+
+
+def _free_of_objects(lab: np.ndarray) -> np.ndarray:
+    """Background pixels `[f, H, W]`: not coloured, and neither enclosed by colour (stripes and dots) nor beside it."""
     kernel, ring = np.ones((7, 7), np.uint8), np.ones((5, 5), np.uint8)
-    masks = np.pad((coverage > 0.2).astype(np.uint8), ((0, 0), (8, 8), (8, 8)))
-    grown = [cv2.dilate(cv2.morphologyEx(mask, cv2.MORPH_CLOSE, kernel), ring) for mask in masks]
-    return np.stack(grown)[:, 8:-8, 8:-8]
+    free = np.empty(lab.shape[:3], bool)
+    for out, frame in zip(free, lab, strict=True):
+        a, b = cv2.split(cv2.GaussianBlur(frame[..., 1:], (0, 0), 1.5))
+        coloured = np.pad((cv2.magnitude(a, b) > backdrop.NEUTRAL_CHROMA).astype(np.uint8), 8)
+        out[:] = cv2.dilate(cv2.morphologyEx(coloured, cv2.MORPH_CLOSE, kernel), ring)[8:-8, 8:-8] == 0
+    return free
 
 
 def _track(colour: str, found: list[list[segment.Blob]], camera: backdrop.Camera, span: int, side: int) -> Track:

@@ -17,7 +17,8 @@ COVERAGE = 0.42
 MIN_AREA = 45
 """Smaller components are specks, in pixels (the smallest object has 150)."""
 COLOUR_TOLERANCE = 32.0
-"""Largest distance between the core of a component and its palette colour, in CIELAB with half weight on L."""
+"""Largest distance of a component's core from its colour, or from that colour half mixed with its stripes' (they may
+blur), in CIELAB with half weight on L."""
 MIN_IOU = 0.7
 """Below this overlap with every silhouette a shape is unrecognised."""
 CANVAS = 48
@@ -111,12 +112,12 @@ def _fill_of(lab: np.ndarray, mask: np.ndarray, colour: str) -> int:
     mean = mixture.sum() / inside.sum()
     spread = (mixture[inside] ** 2).mean() - mean**2
     if spread < SOLID_SPREAD**2:
-        return FILLS.index("solid") if abs(mean) < 0.4 else UNKNOWN
+        return FILLS.index("solid") if abs(mean) < 0.2 else UNKNOWN
     explained = (counts[counts > 0] * (rows - mean) ** 2).sum() / inside.sum() / spread
     return FILLS.index("striped" if explained > ROWS_EXPLAIN else "dotted")
 
 
-SOLID_SPREAD = 0.13
+SOLID_SPREAD = 0.1
 """Standard deviation of the mixture below which a fill is solid (stripes reach 0.4)."""
 ROWS_EXPLAIN = 0.55
 """Share of the mixture's variance between rows above which a pattern is striped."""
@@ -145,8 +146,9 @@ def _blob(lab: np.ndarray, mask: np.ndarray, own: np.ndarray, coverage: np.ndarr
     if area < MIN_AREA:
         return None
     paint = (mask > 0) & (own > 0)
-    core = paint & (coverage >= np.quantile(coverage[paint], 0.6))
-    offset = lab[core].mean(0) - palette_lab()[index]
+    core = lab[paint & (coverage >= np.quantile(coverage[paint], 0.6))].mean(0)
+    base, axis = _paint_axis(PALETTE[index])
+    offset = core - base - np.clip((core - base) @ axis, 0, 0.5) * axis / (axis @ axis)
     if np.hypot(np.hypot(offset[1], offset[2]), 0.5 * offset[0]) > COLOUR_TOLERANCE:
         return None
     centre = (moments["m10"] / area, moments["m01"] / area)
