@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -10,6 +10,7 @@ from fewstep.diffusion.flow import guide
 from fewstep.types import Latents, Sigma, TextEmbeds
 
 
+@runtime_checkable
 class VelocityField(Protocol):
     """A network that maps noisy latents, their levels and a prompt to velocities."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from fewstep.diffusion.rng import Rng
 from fewstep.types import Sigma
 
 
+@runtime_checkable
 class NoiseDistribution(Protocol):
     """A law of noise levels."""
 
@@ -21,6 +22,7 @@ class NoiseDistribution(Protocol):
         ...
 
 
+@runtime_checkable
 class FrameLayout(Protocol):
     """Anything that says how many frames each chunk of a clip has."""
 

@@ -30,7 +30,6 @@ def ode_grid(steps: int, shift: float, levels: Sequence[float] = ()) -> tuple[fl
     return tuple(sorted({*kept, *levels}, reverse=True))
 
 
-@torch.no_grad()
 def integrate(
     net: VelocityField,
     noise: Latents,
@@ -41,13 +40,14 @@ def integrate(
     guidance: float,
     batched: bool = True,
 ) -> Iterator[tuple[float, Latents]]:
-    """Every level of the descending grid and the fp32 state there, from (1, noise) to (0, sample), by Euler's rule."""
+    """Each level of the descending grid and the fp32 state there, (1, noise) to (0, sample), by Euler; no gradient."""
     x = noise.float()
     yield sigmas[0], x
     for high, low in pairwise(sigmas):
         sigma = torch.full(noise.shape[:2], high, device=noise.device)
-        v = guided_velocity(net, x.to(noise.dtype), sigma, text, null_text, guidance, batched=batched)
-        x = x + (low - high) * v.float()
+        with torch.no_grad():
+            v = guided_velocity(net, x.to(noise.dtype), sigma, text, null_text, guidance, batched=batched)
+            x = x + (low - high) * v.float()
         yield low, x
 
 
@@ -63,12 +63,12 @@ def sample_ode(
     batched: bool = True,
     on_step: Callable[[int, Latents], None] | None = None,
 ) -> Latents:
-    """Samples of the teacher; `on_step(i, x)` sees the state after each Euler step."""
+    """Samples of the teacher; `on_step(i, x0)` sees the clean clip that the velocity of step i points to."""
     x = noise
     path = integrate(net, noise, text, null_text, sigmas=ode_grid(steps, shift), guidance=guidance, batched=batched)
-    for step, (_, x) in enumerate(path):
-        if on_step is not None and step > 0:
-            on_step(step - 1, x)
+    for step, ((high, before), (low, x)) in enumerate(pairwise(path)):
+        if on_step is not None:
+            on_step(step, before + (x - before) * high / (high - low))
     return x.to(noise.dtype)
 
 

@@ -84,7 +84,7 @@ def _spread_over(sigmas: tuple[float, ...], n: int) -> tuple[float, ...]:
     return tuple(sigmas[int(i * len(sigmas) / count + 0.5)] for i in range(count))
 
 
-def shifted_levels(raw: Sequence[float] = (1000, 750, 500, 250), shift: float = 5.0) -> tuple[float, ...]:
+def shifted_levels(raw: Sequence[int | float] = (1000, 750, 500, 250), shift: float = 5.0) -> tuple[float, ...]:
     """A published step list as sigmas: each entry r becomes shift(r / 1000). A trailing 0, the clean end, is dropped.
 
     (1000, 750, 500, 250) at shift 5 is (1, .9375, .8333, .625), the list of Self Forcing and ASD.

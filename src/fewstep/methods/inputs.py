@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 from fewstep.models.dit import VideoDiT
 
 
+@runtime_checkable
 class StudentNetworks(Protocol):
     """The network that a stage trains."""
 
     def student(self) -> VideoDiT: ...
 
 
+@runtime_checkable
 class ScoreNetworks(StudentNetworks, Protocol):
     """A student, and the two networks whose scores teach it."""
 
