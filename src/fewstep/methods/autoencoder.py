@@ -1,0 +1,98 @@
+"""The video autoencoder's training: reconstruct pixels and edges, keep the latents small.
+
+A variational autoencoder as in latent diffusion (LDM 3.1), without its perceptual and adversarial terms.
+Page: docs/methods/autoencoder.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fewstep.diffusion.rng import Rng
+from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn
+
+
+class AutoencoderNetworks(Protocol):
+    """What this method asks for."""
+
+    def autoencoder(self) -> nn.Module: ...
+
+
+class Autoencoder(Protocol):
+    """What `VideoVAE` offers to its training; latents are not normalised here."""
+
+    def posterior(self, frames: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def decode_raw(self, z: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderConfig:
+    """Weights of the loss's terms and the optimiser."""
+
+    edges: float = 1.0
+    """Weight of the L1 difference of horizontal and vertical pixel differences: without it stripes blur to grey."""
+    kl: float = 1e-5
+    """Weight of the mean KL divergence per latent from a standard normal (LDM: 1e-6 of the sum over a picture)."""
+    optim: OptimConfig = field(
+        default_factory=lambda: OptimConfig(
+            lr=2e-3, betas=(0.9, 0.99), weight_decay=1e-3, clip=1.0, warmup=50, decay=True
+        )
+    )
+    """Optimiser of encoder and decoder."""
+
+    def __post_init__(self) -> None:
+        if self.edges < 0 or self.kl < 0:
+            raise ValueError(f"AutoencoderConfig.edges and kl must be 0 or more, got {self.edges} and {self.kl}")
+
+    def build(self, networks: AutoencoderNetworks, rng: Rng) -> AutoencoderMethod:
+        return AutoencoderMethod(self, networks.autoencoder(), rng)
+
+
+class AutoencoderMethod:
+    """Each step encodes windows of clips, samples the posterior and compares the decoded pixels."""
+
+    generator = "autoencoder"
+
+    def __init__(self, cfg: AutoencoderConfig, vae: nn.Module, rng: Rng):
+        self.cfg, self.vae, self.rng = cfg, vae, rng
+        self.players = {self.generator: Player(vae, cfg.optim)}
+
+    def turns(self, step: int) -> Sequence[Turn]:
+        return [Turn(self.generator, self.loss)]
+
+    def loss(self, batch: Batch) -> Loss:
+        """L1 of pixels + `edges` L1 of their differences + `kl` KL(posterior || N(0, 1)); the posterior is sampled."""
+        if batch.frames is None:
+            raise ValueError("the autoencoder trains on Batch.frames, got None: use PixelData")
+        frames = batch.frames
+        mean, log_var = (moment.float() for moment in self.vae.posterior(frames))
+        z = mean + (0.5 * log_var).exp() * self.rng.normal_like(mean)
+        decoded = self.vae.decode_raw(z).float()
+        l1 = (decoded - frames).abs().mean()
+        edges = edge_loss(decoded, frames)
+        kl = kl_divergence(mean, log_var)
+        error = (decoded.detach().clamp(-1, 1) - frames).square().mean()
+        parts = {"l1": l1.detach(), "edges": edges.detach(), "kl": kl.detach(), "psnr": psnr(error)}
+        return Loss(l1 + self.cfg.edges * edges + self.cfg.kl * kl, parts)
+
+
+def edge_loss(x: Tensor, y: Tensor) -> Tensor:
+    """Mean absolute difference between the horizontal and vertical pixel differences of two `b f 3 H W` clips."""
+    error = x - y
+    return error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
+
+
+def kl_divergence(mean: Tensor, log_var: Tensor) -> Tensor:
+    """KL(N(mean, exp log_var) || N(0, 1)) in nats, mean over all latents."""
+    return 0.5 * (mean.square() + log_var.exp() - 1 - log_var).mean()
+
+
+def psnr(squared_error: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of a mean squared error of pixels in [-1, 1]."""
+    return 10 * (4 / squared_error.clamp_min(1e-10)).log10()

@@ -1,0 +1,215 @@
+"""The video autoencoder: diffusers' Wan VAE with an explicit cache, so that a clip can be decoded while it is made."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLWan
+from einops import rearrange
+from torch import Tensor, nn
+
+from fewstep.types import Latents
+
+VAE_PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": dict(base_dim=8, dim_mult=[1, 1, 2], num_res_blocks=1),
+    "shapes": dict(base_dim=16, dim_mult=[1, 2, 4], num_res_blocks=1),
+    "wan": {},
+}
+"""Arguments of diffusers' AutoencoderKLWan. The small ones add `PATCHED`."""
+
+PATCHED: dict[str, Any] = dict(
+    patch_size=2,
+    in_channels=12,
+    out_channels=12,
+    z_dim=16,
+    temperal_downsample=[True, True],
+    latents_mean=[0.0] * 16,
+    latents_std=[1.0] * 16,
+)
+"""Wan 2.2's 2x2 pixel patches: two convolutional halvings remain and no convolution runs at full resolution."""
+
+START_LOG_VAR = -5.0
+"""Log-variance of an untrained posterior. At 0 a decoder would see noise, learn to ignore it, and stay there."""
+
+
+class VideoVAE(nn.Module):
+    """Pixels in [-1, 1] to normalised latents and back, 8x smaller in space and 4x in time.
+
+    The first pixel frame is a latent frame of its own and each later latent frame covers four: t latents make
+    1 + 4 (t - 1) pixel frames. The model is causal, so any prefix of the latents decodes to a prefix of the frames.
+    """
+
+    def __init__(self, model: AutoencoderKLWan, *, latents_per_call: int = 4):
+        super().__init__()
+        self.model = _channels_last(model)
+        self.latents_per_call = latents_per_call
+        self._read_latent_stats()
+
+    @classmethod
+    def from_preset(cls, name: str) -> VideoVAE:
+        """An untrained autoencoder of one of `VAE_PRESETS`."""
+        if name not in VAE_PRESETS:
+            raise ValueError(f"VAE preset must be one of {sorted(VAE_PRESETS)}, got {name!r}")
+        shared = {} if name == "wan" else PATCHED
+        model = AutoencoderKLWan(**shared, **VAE_PRESETS[name])
+        with torch.no_grad():
+            model.quant_conv.bias[model.config.z_dim :].fill_(START_LOG_VAR)
+        return cls(model)
+
+    @classmethod
+    def load(cls, folder: Path | str, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> VideoVAE:
+        """The autoencoder of a folder in diffusers layout."""
+        model = AutoencoderKLWan.from_pretrained(folder, torch_dtype=dtype or torch.float32, local_files_only=True)
+        return cls(model).to(device).eval()
+
+    def save(self, folder: Path | str) -> None:
+        """Write config (latent statistics included) and weights in diffusers layout."""
+        model = copy.deepcopy(self.model)
+        for parameter in model.parameters():
+            parameter.data = parameter.data.contiguous()
+        model.save_pretrained(folder)
+
+    @property
+    def spatial_stride(self) -> int:
+        """Pixels per latent row or column."""
+        return self.model.config.scale_factor_spatial
+
+    @property
+    def temporal_stride(self) -> int:
+        """Pixel frames per latent frame after the first."""
+        return self.model.config.scale_factor_temporal
+
+    @property
+    def channels(self) -> int:
+        """Latent channels."""
+        return self.model.config.z_dim
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    def pixel_frames(self, latent_frames: int) -> int:
+        """Pixel frames of a clip of `latent_frames`."""
+        return 1 + self.temporal_stride * (latent_frames - 1)
+
+    def latent_frames(self, pixel_frames: int) -> int:
+        """Latent frames of a clip of `pixel_frames`, which must be 1 more than a multiple of the temporal stride."""
+        if pixel_frames < 1 or (pixel_frames - 1) % self.temporal_stride:
+            below = 1 + max(pixel_frames - 1, 0) // self.temporal_stride * self.temporal_stride
+            raise ValueError(
+                f"a clip needs 1 + {self.temporal_stride}k pixel frames, got {pixel_frames}; "
+                f"the nearest that fit are {below} and {below + self.temporal_stride}"
+            )
+        return 1 + (pixel_frames - 1) // self.temporal_stride
+
+    def posterior(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance, each `b t c h w` and not normalised, of the latents of `b f 3 H W` frames.
+
+        Raises ValueError for frame counts or sizes that the strides do not divide.
+        """
+        total = self.latent_frames(frames.shape[1])
+        if frames.shape[-1] % self.spatial_stride or frames.shape[-2] % self.spatial_stride:
+            size = tuple(frames.shape[-2:])
+            raise ValueError(f"height and width must be multiples of {self.spatial_stride}, got {size}; crop or resize")
+        x = self._patchify(frames.to(self.dtype))
+        cache: list = [None] * self.model._cached_conv_counts["encoder"]
+        moments = [self.model.encoder(x[:, :, :1], feat_cache=cache, feat_idx=[0])]
+        for start in range(1, total, self.latents_per_call):
+            stop = min(start + self.latents_per_call, total)
+            pixels = x[:, :, self.pixel_frames(start) : self.pixel_frames(stop)]
+            moments.append(self.model.encoder(pixels, feat_cache=cache, feat_idx=[0]))
+        mean, log_var = self.model.quant_conv(torch.cat(moments, dim=2)).chunk(2, dim=1)
+        return rearrange(mean, "b c t h w -> b t c h w"), rearrange(log_var, "b c t h w -> b t c h w").clamp(-30, 20)
+
+    def encode(self, frames: Tensor) -> Latents:
+        """Posterior mean of `b f 3 H W` frames in [-1, 1], normalised by the config's statistics, in frames' dtype."""
+        mean, _ = self.posterior(frames)
+        return ((mean.float() - self.latents_mean) / self.latents_std).to(frames.dtype)
+
+    def decode(self, latents: Latents) -> Tensor:
+        """`b f 3 H W` frames in [-1, 1], in the latents' dtype."""
+        return self.decode_stream().push(latents)
+
+    def decode_stream(self) -> StreamDecoder:
+        """A decoder that takes one clip's latents piece by piece; streams are independent of each other."""
+        return StreamDecoder(self)
+
+    def decode_raw(self, z: Tensor) -> Tensor:
+        """Unclamped frames of latents that are not normalised, as the training loss compares them."""
+        return self.decode_stream().push_raw(z)
+
+    def set_latent_stats(self, mean: Tensor, std: Tensor) -> None:
+        """Make `mean` and `std` (one value per channel) the normalisation, here and in the saved config."""
+        self.model.register_to_config(latents_mean=mean.tolist(), latents_std=std.tolist())
+        device = self.latents_mean.device
+        self._read_latent_stats()
+        self.latents_mean, self.latents_std = self.latents_mean.to(device), self.latents_std.to(device)
+
+    def _read_latent_stats(self) -> None:
+        for name in ("latents_mean", "latents_std"):
+            values = torch.tensor(self.model.config[name], dtype=torch.float32, device="cpu").view(-1, 1, 1)
+            self.register_buffer(name, values, persistent=False)
+
+    def _patchify(self, frames: Tensor) -> Tensor:
+        patch = self.model.config.patch_size or 1
+        return rearrange(frames, "b f c (h p) (w q) -> b (c q p) f h w", p=patch, q=patch)
+
+    def _unpatchify(self, x: Tensor) -> Tensor:
+        patch = self.model.config.patch_size or 1
+        return rearrange(x, "b (c q p) f h w -> b f c (h p) (w q)", p=patch, q=patch)
+
+
+def _channels_last(model: AutoencoderKLWan) -> AutoencoderKLWan:
+    """Lay the spatial convolutions' weights out with channels last, which oneDNN and cuDNN compute a third faster."""
+    formats = {nn.Conv2d: torch.channels_last, nn.Conv3d: torch.channels_last_3d}
+    for module in model.modules():
+        for kind, layout in formats.items():
+            if isinstance(module, kind) and module.kernel_size[-1] > 1:
+                module.weight.data = module.weight.data.contiguous(memory_format=layout)
+    return model
+
+
+class StreamDecoder:
+    """Decodes one batch of clips as their latents arrive; the frames equal those of one whole decode.
+
+    The causal convolutions' last two frames are this object's state. Only a clip's very first latent needs a call of
+    its own (the temporal upsamplers skip it); later ones are decoded together, which is exact and faster.
+    """
+
+    def __init__(self, vae: VideoVAE):
+        self.vae = vae
+        self._cache: list = [None] * vae.model._cached_conv_counts["decoder"]
+        self._started = False
+
+    def push(self, latents: Latents) -> Tensor:
+        """The `b f 3 H W` frames in [-1, 1] that these latents complete: 4 each, but 1 for a clip's first latent."""
+        vae = self.vae
+        z = latents.float() * vae.latents_std + vae.latents_mean
+        return self.push_raw(z).clamp(-1, 1).to(latents.dtype)
+
+    def push_raw(self, z: Tensor) -> Tensor:
+        """`push` without normalisation and clamping."""
+        model = self.vae.model
+        x = model.post_quant_conv(rearrange(z.to(self.vae.dtype), "b t c h w -> b c t h w"))
+        pieces = [] if self._started else [x[:, :, :1]]
+        rest = x if self._started else x[:, :, 1:]
+        pieces += [piece for piece in rest.split(self.vae.latents_per_call, dim=2) if piece.shape[2]]
+        frames = []
+        for piece in pieces:
+            first = not self._started
+            frames.append(model.decoder(piece, feat_cache=self._cache, feat_idx=[0], first_chunk=first))
+            self._started = True
+        return self.vae._unpatchify(torch.cat(frames, dim=2))
+
+
+def to_uint8(frames: Tensor) -> Tensor:
+    """Pixels in [-1, 1] to 0..255."""
+    return ((frames.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def from_uint8(frames: Tensor) -> Tensor:
+    """Pixels 0..255 to float in [-1, 1]."""
+    return frames.float() / 127.5 - 1
