@@ -21,7 +21,14 @@ BAD = Take(FRAMES, 0.02, (("colour", True), ("shape", False)))
 
 def variant(group: str, title: str, steps: tuple[int, ...], takes: tuple[Take, ...] = (GOOD, BAD)) -> Variant:
     return Variant(
-        group=group, title=title, weights=f"{group} weights", steps=steps, commits=0, takes=takes, score=0.75, seconds=0.02
+        group=group,
+        title=title,
+        weights=f"{group} weights",
+        steps=steps,
+        commits=0,
+        takes=takes,
+        score=0.75,
+        seconds=0.02,
     )
 
 

@@ -99,7 +99,14 @@ def _points(values: Sequence[float], x: Scale, y: Scale) -> str:
 
 
 def _axes(
-    x: Scale, y: Scale, xs: Sequence[float], ys: Sequence[float], x_label: str, *, percent: bool = False, y_label: str = ""
+    x: Scale,
+    y: Scale,
+    xs: Sequence[float],
+    ys: Sequence[float],
+    x_label: str,
+    *,
+    percent: bool = False,
+    y_label: str = "",
 ) -> str:
     parts = []
     for tick in ys:
@@ -107,7 +114,9 @@ def _axes(
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick):.1f}" y2="{y(tick):.1f}"/>')
         parts.append(f'<text class="tick" text-anchor="end" x="{LEFT - 8}" y="{y(tick) + 4:.1f}">{text}</text>')
     for tick in xs:
-        parts.append(f'<text class="tick" text-anchor="middle" x="{x(tick):.1f}" y="{HEIGHT - BOTTOM + 18}">{tick:g}</text>')
+        parts.append(
+            f'<text class="tick" text-anchor="middle" x="{x(tick):.1f}" y="{HEIGHT - BOTTOM + 18}">{tick:g}</text>'
+        )
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(f'<text class="axis" text-anchor="middle" x="{middle:.0f}" y="{HEIGHT - 4}">{escape(x_label)}</text>')
     if y_label:

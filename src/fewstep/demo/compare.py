@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
+from fewstep.demo.judge import judge
 from fewstep.demo.page import Take, Variant
 from fewstep.pipeline import Pipeline
 from fewstep.shapes.grammar import Scene, caption
@@ -40,14 +42,16 @@ def columns(available: Sequence[str], live: Path | None, live_note: str) -> list
     return found
 
 
-def measure(column: Column, pipeline: Pipeline, scenes: Sequence[Scene], seed: int, advance: Callable[[], None]) -> Variant:
+def measure(
+    column: Column, pipeline: Pipeline, scenes: Sequence[Scene], seed: int, advance: Callable[[], None]
+) -> Variant:
     """One clip per scene. The first is made twice: what a process does only once is not part of a clip's time."""
     steps, first = _counts(column.plan, len(pipeline.passport.levels)) if column.plan else (None, None)
-    options = {"steps": steps, "first": first, "seed": seed}
-    pipeline.generate(caption(scenes[0]), **options)
+    make = partial(pipeline.generate, steps=steps, first=first, seed=seed)
+    make(caption(scenes[0]))
     takes = []
     for index, scene in enumerate(scenes):
-        made = pipeline.generate(caption(scene), index=index, **options)
+        made = make(caption(scene), index=index)
         takes.append(Take(made.frames[0], made.seconds["total"], judge(made.frames[0], scene)))
         advance()
     return Variant(

@@ -22,6 +22,8 @@ from fewstep.video import Frames
 TILE = 160
 """Side of a clip in the page's pixels."""
 QUALITY = 88
+NAMED = 3
+"""Wrong attributes that are named under a clip; the others are in its tooltip."""
 CURVES = {
     "generator/dmd": ("DMD loss of the student", "student"),
     "fake_score/loss": ("Loss of the fake score", "live"),
@@ -119,7 +121,9 @@ def _lede(report: Report) -> str:
             "the clip chunk by chunk in as few steps as it is told to."
         )
     if "live" in groups:
-        parts.append(f"The last were made before and after {report.live_seconds:.0f} s of distillation, just now, here.")
+        parts.append(
+            f"The last were made before and after {report.live_seconds:.0f} s of distillation, just now, here."
+        )
     return " ".join(parts)
 
 
@@ -140,7 +144,9 @@ def _missing(report: Report) -> str:
     if not report.missing:
         return ""
     names = ", ".join(report.missing)
-    return f'<p class="note">Not bundled here, so not shown: {escape(names)}. <code>make embedded</code> trains them.</p>'
+    return (
+        f'<p class="note">Not bundled here, so not shown: {escape(names)}. <code>make embedded</code> trains them.</p>'
+    )
 
 
 def _row(index: int, prompt: str, variants: Sequence[Variant]) -> str:
@@ -165,10 +171,11 @@ def _verdict(take: Take) -> str:
     if not wrong:
         return f'<span class="verdict yes"><b aria-hidden="true">✓</b> all {len(take.checks)} right</span>'
     listing = f"wrong: {', '.join(wrong)}"
+    shown = listing if len(wrong) <= NAMED else f"wrong: {', '.join(wrong[:NAMED])}, {len(wrong) - NAMED} more"
     count = f"{take.right} of {len(take.checks)} right"
     return (
         f'<span class="verdict no" title="{escape(listing)}"><b aria-hidden="true">✗</b> {count}'
-        f'<span class="wrong">{escape(listing)}</span></span>'
+        f'<span class="wrong">{escape(shown)}</span></span>'
     )
 
 
@@ -220,7 +227,7 @@ def _scatter(variants: Sequence[Variant]) -> str:
 def _live(report: Report) -> str:
     charts = [
         f"<figure><figcaption>{title}</figcaption>"
-        f'{line_chart(report.curves[name], title=title, x_label="cycle", tone=tone)}</figure>'
+        f"{line_chart(report.curves[name], title=title, x_label='cycle', tone=tone)}</figure>"
         for name, (title, tone) in CURVES.items()
         if len(report.curves.get(name, [])) > 1
     ]
