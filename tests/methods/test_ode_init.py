@@ -106,10 +106,10 @@ def test_the_real_network_learns_a_fixed_batch():
     method = build(net)
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
     losses = []
-    for _ in range(60):
+    for _ in range(30):
         optimizer.zero_grad()
         loss = method.loss(batch).total
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
