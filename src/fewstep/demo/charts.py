@@ -81,7 +81,7 @@ def scatter(points: Sequence[Point], *, title: str, x_label: str, y_label: str, 
     low = max(0.0, math.floor(min(point.y for point in points) * 10 - 0.5) / 10)
     x = Scale(min(xs) / 1.4, max(xs) * 1.5, LEFT, WIDTH - RIGHT, log=True)
     y = Scale(low, 1.03, HEIGHT - BOTTOM, TOP)
-    chain = sorted(((point.x, point.y) for point in points if point.tone == joined))
+    chain = sorted((point.x, point.y) for point in points if point.tone == joined)
     line = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in chain)
     shapes = [f'<polyline class="line {joined} faint" points="{line}"/>'] if len(chain) > 1 else []
     for point in points:
