@@ -1,0 +1,29 @@
+"""The shape vocabulary: one axis order and one time unit for the whole package.
+
+Letters: b clip, t latent frame, c latent channel, h w latent rows and columns, l text token, d text width,
+n tokens of a clip (t * rows * columns after patchify), k heads, e head width, f pixel frames.
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+Latents = Float[Tensor, "b t c h w"]
+"""A clip, or part of one, in the VAE's latent space, normalised to about unit variance."""
+
+Sigma = Float[Tensor, "b t"]
+"""Noise level in [0, 1] of each latent frame: x_sigma = (1 - sigma) x0 + sigma eps. Never multiplied by 1000."""
+
+TextEmbeds = Float[Tensor, "b l d"]
+"""Text encoder output, rows past the prompt's end exactly zero."""
+
+Logits = Float[Tensor, "b m"]
+"""Discriminator outputs, one column per judged step count."""
+
+Pixels = UInt8[Tensor, "b f 3 H W"]
+"""Decoded frames, 0..255, RGB."""
+
+Mask = Bool[Tensor, "q k"]
+Scalar = Float[Tensor, ""]
+Index = Int[Tensor, "b"]
