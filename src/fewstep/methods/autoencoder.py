@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from fewstep.diffusion.rng import Rng
@@ -37,6 +38,8 @@ class AutoencoderConfig:
 
     edges: float = 1.0
     """Weight of the L1 difference of horizontal and vertical pixel differences: without it stripes blur to grey."""
+    squares: float = 1.0
+    """Weight of the mean squared error: L1 alone rests long at the median, where all of a clip is its background."""
     kl: float = 1e-5
     """Weight of the mean KL divergence per latent from a standard normal (LDM: 1e-6 of the sum over a picture)."""
     optim: OptimConfig = field(
@@ -47,8 +50,8 @@ class AutoencoderConfig:
     """Optimiser of encoder and decoder."""
 
     def __post_init__(self) -> None:
-        if self.edges < 0 or self.kl < 0:
-            raise ValueError(f"AutoencoderConfig.edges and kl must be 0 or more, got {self.edges} and {self.kl}")
+        if min(self.edges, self.squares, self.kl) < 0:
+            raise ValueError(f"AutoencoderConfig's weights must be 0 or more, got {self}")
 
     def build(self, networks: AutoencoderNetworks, rng: Rng) -> AutoencoderMethod:
         return AutoencoderMethod(self, networks.autoencoder(), rng)
@@ -67,7 +70,7 @@ class AutoencoderMethod:
         return [Turn(self.generator, self.loss)]
 
     def loss(self, batch: Batch) -> Loss:
-        """L1 of pixels + `edges` L1 of their differences + `kl` KL(posterior || N(0, 1)); the posterior is sampled."""
+        """L1 + `squares` MSE of pixels + `edges` L1 of their differences + `kl` KL; the posterior is sampled."""
         if batch.frames is None:
             raise ValueError("the autoencoder trains on Batch.frames, got None: use PixelData")
         frames = batch.frames
@@ -77,9 +80,27 @@ class AutoencoderMethod:
         l1 = (decoded - frames).abs().mean()
         edges = edge_loss(decoded, frames)
         kl = kl_divergence(mean, log_var)
-        error = (decoded.detach().clamp(-1, 1) - frames).square().mean()
-        parts = {"l1": l1.detach(), "edges": edges.detach(), "kl": kl.detach(), "psnr": psnr(error)}
-        return Loss(l1 + self.cfg.edges * edges + self.cfg.kl * kl, parts)
+        squares = (decoded - frames).square().mean()
+        parts = {"l1": l1, "edges": edges, "kl": kl, "psnr": psnr(squares)}
+        total = l1 + self.cfg.squares * squares + self.cfg.edges * edges + self.cfg.kl * kl
+        return Loss(total, {name: value.detach() for name, value in parts.items()})
+
+
+@torch.no_grad()
+def measure_latent_stats(vae: Autoencoder, clips: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation per channel of the posterior means of `b f 3 H W` clips, for the model's config.
+
+    Raises ValueError when there are no clips.
+    """
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
+    for frames in clips:
+        mean, _ = vae.posterior(frames)
+        rows = rearrange(mean.double().cpu(), "b t c h w -> (b t h w) c")
+        count, total, squares = count + len(rows), total + rows.sum(0), squares + rows.square().sum(0)
+    if not count:
+        raise ValueError("latent statistics need at least one clip, got none")
+    mean = total / count
+    return mean.float(), (squares / count - mean.square()).clamp_min(1e-12).sqrt().float()
 
 
 def edge_loss(x: Tensor, y: Tensor) -> Tensor:

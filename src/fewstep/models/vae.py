@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan
 from einops import rearrange
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from fewstep.models.weights import CONFIG, WEIGHTS, WeightsError, check_state
 from fewstep.types import Latents
 
 VAE_PRESETS: dict[str, dict[str, Any]] = {
-    "tiny": dict(base_dim=8, dim_mult=[1, 1, 2], num_res_blocks=1),
-    "shapes": dict(base_dim=16, dim_mult=[1, 2, 4], num_res_blocks=1),
+    "tiny": {"base_dim": 8, "dim_mult": [1, 1, 2], "num_res_blocks": 1},
+    "shapes": {"base_dim": 16, "dim_mult": [1, 2, 4], "num_res_blocks": 1},
     "wan": {},
 }
 """Arguments of diffusers' AutoencoderKLWan. The small ones add `PATCHED`."""
 
-PATCHED: dict[str, Any] = dict(
-    patch_size=2,
-    in_channels=12,
-    out_channels=12,
-    z_dim=16,
-    temperal_downsample=[True, True],
-    latents_mean=[0.0] * 16,
-    latents_std=[1.0] * 16,
-)
+PATCHED: dict[str, Any] = {
+    "patch_size": 2,
+    "in_channels": 12,
+    "out_channels": 12,
+    "z_dim": 16,
+    "temperal_downsample": [True, True],
+    "latents_mean": [0.0] * 16,
+    "latents_std": [1.0] * 16,
+}
 """Wan 2.2's 2x2 pixel patches: two convolutional halvings remain and no convolution runs at full resolution."""
 
 START_LOG_VAR = -5.0
@@ -46,7 +50,7 @@ class VideoVAE(nn.Module):
         super().__init__()
         self.model = _channels_last(model)
         self.latents_per_call = latents_per_call
-        self._read_latent_stats()
+        self._stats = self._read_stats()
 
     @classmethod
     def from_preset(cls, name: str) -> VideoVAE:
@@ -60,9 +64,27 @@ class VideoVAE(nn.Module):
         return cls(model)
 
     @classmethod
-    def load(cls, folder: Path | str, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> VideoVAE:
-        """The autoencoder of a folder in diffusers layout."""
-        model = AutoencoderKLWan.from_pretrained(folder, torch_dtype=dtype or torch.float32, local_files_only=True)
+    def load(
+        cls, folder: Path | str, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+    ) -> VideoVAE:
+        """The autoencoder of a folder in diffusers layout, in `dtype` or fp32.
+
+        Raises WeightsError for a folder that is missing, damaged or foreign, or whose tensors are not the config's.
+        """
+        folder = Path(folder)
+        config = _read_config(folder / CONFIG)
+        try:
+            state = load_file(folder / WEIGHTS)
+            with torch.device("meta"):
+                model = AutoencoderKLWan.from_config(config)
+        except FileNotFoundError as error:
+            raise WeightsError(f"no {WEIGHTS} in {folder}: expected an autoencoder in diffusers layout") from error
+        except SafetensorError as error:
+            raise WeightsError(f"{folder / WEIGHTS} is not a whole file ({error}): fetch or save it again") from error
+        except (TypeError, ValueError) as error:
+            raise WeightsError(f"{folder / CONFIG} does not describe an autoencoder: {error}") from error
+        check_state(model.state_dict(), state, where=str(folder))
+        model.load_state_dict({name: tensor.to(dtype or torch.float32) for name, tensor in state.items()}, assign=True)
         return cls(model).to(device).eval()
 
     def save(self, folder: Path | str) -> None:
@@ -127,7 +149,8 @@ class VideoVAE(nn.Module):
     def encode(self, frames: Tensor) -> Latents:
         """Posterior mean of `b f 3 H W` frames in [-1, 1], normalised by the config's statistics, in frames' dtype."""
         mean, _ = self.posterior(frames)
-        return ((mean.float() - self.latents_mean) / self.latents_std).to(frames.dtype)
+        shift, scale = self.latent_stats(mean.device)
+        return ((mean.float() - shift) / scale).to(frames.dtype)
 
     def decode(self, latents: Latents) -> Tensor:
         """`b f 3 H W` frames in [-1, 1], in the latents' dtype."""
@@ -144,14 +167,18 @@ class VideoVAE(nn.Module):
     def set_latent_stats(self, mean: Tensor, std: Tensor) -> None:
         """Make `mean` and `std` (one value per channel) the normalisation, here and in the saved config."""
         self.model.register_to_config(latents_mean=mean.tolist(), latents_std=std.tolist())
-        device = self.latents_mean.device
-        self._read_latent_stats()
-        self.latents_mean, self.latents_std = self.latents_mean.to(device), self.latents_std.to(device)
+        self._stats = self._read_stats()
 
-    def _read_latent_stats(self) -> None:
-        for name in ("latents_mean", "latents_std"):
-            values = torch.tensor(self.model.config[name], dtype=torch.float32, device="cpu").view(-1, 1, 1)
-            self.register_buffer(name, values, persistent=False)
+    def latent_stats(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation that latents are normalised by, each `c 1 1` in fp32."""
+        mean, std = self._stats.to(device)
+        return mean, std
+
+    def _read_stats(self) -> Tensor:
+        # not a buffer: it must stay in fp32 when the weights are cast
+        config = self.model.config
+        pair = torch.tensor([config.latents_mean, config.latents_std], dtype=torch.float32, device="cpu")
+        return rearrange(pair, "two c -> two c 1 1")
 
     def _patchify(self, frames: Tensor) -> Tensor:
         patch = self.model.config.patch_size or 1
@@ -160,6 +187,19 @@ class VideoVAE(nn.Module):
     def _unpatchify(self, x: Tensor) -> Tensor:
         patch = self.model.config.patch_size or 1
         return rearrange(x, "b (c q p) f h w -> b f c (h p) (w q)", p=patch, q=patch)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise WeightsError(f"no {path}: expected an autoencoder in diffusers layout") from error
+    except ValueError as error:
+        raise WeightsError(f"{path} is not valid JSON ({error}): fetch or save it again") from error
+    kind = config.get("_class_name") if isinstance(config, dict) else config
+    if kind != "AutoencoderKLWan":
+        raise WeightsError(f"{path} must describe an AutoencoderKLWan, got {kind!r}: use a Wan autoencoder's folder")
+    return config
 
 
 def _channels_last(model: AutoencoderKLWan) -> AutoencoderKLWan:
@@ -186,8 +226,8 @@ class StreamDecoder:
 
     def push(self, latents: Latents) -> Tensor:
         """The `b f 3 H W` frames in [-1, 1] that these latents complete: 4 each, but 1 for a clip's first latent."""
-        vae = self.vae
-        z = latents.float() * vae.latents_std + vae.latents_mean
+        shift, scale = self.vae.latent_stats(latents.device)
+        z = latents.float() * scale + shift
         return self.push_raw(z).clamp(-1, 1).to(latents.dtype)
 
     def push_raw(self, z: Tensor) -> Tensor:
