@@ -44,7 +44,7 @@ class Sight:
 
 
 class RMSNorm(nn.Module):
-    """Root-mean-square norm over the full width, fp32 inside."""
+    """Root-mean-square norm over the full width, fp32 inside, in x's dtype."""
 
     def __init__(self, dim: int, eps: float):
         super().__init__()
@@ -52,7 +52,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), self.eps)
 
 
 class Attention(nn.Module):
