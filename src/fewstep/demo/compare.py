@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from fewstep.demo.judge import judge
 from fewstep.demo.page import Take, Variant
+from fewstep.evaluation.semantics import judge
 from fewstep.pipeline import Pipeline
 from fewstep.shapes.grammar import Scene, caption
 
