@@ -15,7 +15,7 @@ NOISE_SPREAD = 7.0
 """Spread up to which an irregular background is noise on a plain or graded one; above, it is unrecognised."""
 RAMP = 4.0
 """Standard deviation of the fitted plane from which a background is a gradient."""
-TONE = 0.6
+TONE = 0.52
 """Share of the spectrum's middle band that must lie on the axes (dots) or the diagonals (checks)."""
 NEUTRAL_CHROMA = 14.0
 UNKNOWN = -1

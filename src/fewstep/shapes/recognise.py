@@ -62,13 +62,15 @@ class Track:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a clip shows. `extras` counts further components per frame that belong to no track."""
+    """What a clip shows, by analysis alone."""
 
     tracks: dict[str, Track]
     backgrounds: np.ndarray
     camera: backdrop.Camera
     extras: np.ndarray
     """Number of components besides the largest of each colour `[f]`."""
+    free: np.ndarray
+    """Background pixels `[f, H, W]`, neutral and away from objects."""
 
     @property
     def background(self) -> str | None:
@@ -127,7 +129,7 @@ def recognise(frames: np.ndarray, world: World | None = None) -> Verdict:
     tracks = {colour: _track(colour, found, camera, span, frames.shape[1]) for colour in colours}
     kept = {colour: track for colour, track in tracks.items() if track.present.mean() >= PRESENCE}
     extras = np.array([len(row) - len({blob.colour for blob in row}) for row in found])
-    return Verdict(kept, labels, camera, extras)
+    return Verdict(kept, labels, camera, extras, free)
 
 
 def _camera(grey: np.ndarray, free: np.ndarray, labels: np.ndarray) -> backdrop.Camera:

@@ -10,15 +10,15 @@ import numpy as np
 from fewstep.shapes.scene import COLOURS, Scene, World, camera_path, fold_time, screen_path
 
 SUPERSAMPLE = 4
-STRIPE_PERIOD = 5.0
+STRIPE_PERIOD = 6.5
 """Pixels from stripe to stripe."""
-DOT_PERIOD, DOT_RADIUS = 6.0, 1.7
+DOT_PERIOD, DOT_RADIUS = 8.0, 2.3
 """Pixels between the dots of a row (rows lie 0.8 of it apart, every other one shifted by half), and their radius."""
 RIM = 1.4
 """Width of the solid border that closes striped and dotted shapes, in pixels."""
 TEXTURE_AMPLITUDE = 14.0
 """Grey levels by which a textured background departs from its mean."""
-TEXTURE_PERIOD = 16.0
+TEXTURE_PERIOD = 24.0
 """Pixels after which a checkered background repeats; dots lie at half of it."""
 WHITE, BLACK = (250, 250, 250), (28, 28, 28)
 CONTRAST = {name: BLACK if name in ("yellow", "cyan") else WHITE for name in COLOURS}
@@ -95,7 +95,7 @@ def _texture(kind: str, size: int) -> np.ndarray:
         image = np.where((np.floor(x / half) + np.floor(y / half)) % 2 == 0, 1.0, -1.0)
     else:
         near = (x % half - half / 2) ** 2 + (y % half - half / 2) ** 2
-        image = np.where(near < 2.2**2, -1.4, 0.45)
+        image = np.where(near < 3.2**2, -1.4, 0.45)
     return cv2.blur(image.astype(np.float32), (SUPERSAMPLE, SUPERSAMPLE))
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-SIZES = {"small": 9.5, "large": 13.0}
+SIZES = {"small": 10.0, "large": 15.0}
 """Half the side of the box that a shape fills, in pixels at zoom 1."""
 COLOURS = {
     "red": (222, 38, 38),
@@ -21,8 +21,8 @@ COLOURS = {
 SHAPES = ("circle", "square", "triangle", "star", "heart")
 FILLS = ("solid", "striped", "dotted")
 MOTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1), "static": (0, 0)}
-SPEEDS = {"slow": 0.4, "fast": 1.15}
-"""Pixels per pixel frame. The dynamic-degree threshold at 64 px is 0.75: slow is 0.53 of it, fast 1.53."""
+SPEEDS = {"slow": 0.4, "fast": 1.0}
+"""Pixels per pixel frame. The dynamic-degree threshold at 64 px is 0.75: slow is 0.53 of it, fast 1.33."""
 BACKGROUNDS = ("plain", "gradient", "checkered", "dotted")
 CAMERAS = {"pan left": (-1, 0), "pan right": (1, 0), "tilt up": (0, -1), "tilt down": (0, 1)}
 ZOOMS = ("zoom in", "zoom out")

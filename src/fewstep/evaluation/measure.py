@@ -1,0 +1,200 @@
+"""One model at one step plan on fixed prompts and noise: the score of every clip, and what a clip costs."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from fewstep.evaluation.results import ResultsError, Timing
+from fewstep.evaluation.scores import row_of
+from fewstep.evaluation.shapebench import score_clip
+from fewstep.models.checkpoint_dir import Passport
+from fewstep.models.vae import VideoVAE, from_uint8
+from fewstep.pipeline import Generation, Pipeline
+from fewstep.session import to_pictures
+from fewstep.shapes.dataset import ShapeWorld
+from fewstep.shapes.render import render
+from fewstep.shapes.scene import Scene, World, scene_to_json
+from fewstep.video import Frames
+
+TEST_SEED = 20_011
+"""Seed of the ShapeWorld that prompts come from; no recipe trains on it."""
+SPLITS = {"test": "train", "heldout": "heldout"}
+"""Prompts like those of training but other ones, or with compositions that training never shows."""
+ENHANCED = 4
+"""Steps that a starred plan gives the first chunk (ASD Table 1)."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Scenes, their captions, and the format of their clips."""
+
+    scenes: tuple[Scene, ...]
+    captions: tuple[str, ...]
+    world: World
+
+    @classmethod
+    def sample(cls, world: World, split: str = "test", count: int = 256) -> Prompts:
+        """The first `count` prompts of a split; a shorter list is the start of a longer one."""
+        if split not in SPLITS:
+            raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+        if count < 2:
+            raise ValueError(f"2 clips or more are required for an interval, got {count}")
+        source = ShapeWorld(TEST_SEED, SPLITS[split], world)
+        scenes, captions = zip(*(source.scene(index) for index in range(count)), strict=True)
+        return cls(scenes, captions, world)
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits that name scenes, captions and format."""
+        parts = [repr(self.world), *map(scene_to_json, self.scenes), *self.captions]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+    def batches(self, size: int) -> Iterator[slice]:
+        """Consecutive slices of `size` prompts."""
+        return (slice(start, min(start + size, len(self.scenes))) for start in range(0, len(self.scenes), size))
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Scores of every clip, a few clips to look at, and the cost of one."""
+
+    clips: list[dict[str, Any]]
+    shown: list[Frames]
+    evaluations: int | None = None
+    commits: int | None = None
+    timing: Timing | None = None
+
+
+def world_of(pipeline: Pipeline) -> World:
+    """The format that a model makes. Raises ValueError where ShapeWorld has none like it."""
+    passport = pipeline.passport
+    if passport.height != passport.width:
+        raise ValueError(
+            f"ShapeWorld's clips are square, '{passport.name}' makes {passport.width}x{passport.height}: it measures "
+            "models of that world only"
+        )
+    return World(size=passport.height, frames=pipeline.pixel_frames, fps=round(passport.fps))
+
+
+def serves(passport: Passport, plan: str) -> bool:
+    """Whether a student has the levels for a plan: a star needs all four, a count its own.
+
+    Raises ValueError for a name that is no plan.
+    """
+    match = re.fullmatch(r"([1-9]\d*)(\*?)", plan)
+    if match is None or (match[2] and int(match[1]) >= ENHANCED):
+        raise ValueError(
+            f"a plan is a number of steps, with a star below {ENHANCED} for an enhanced first chunk, such as 4, 2* "
+            f"or 1, got '{plan}'"
+        )
+    return len(passport.levels) >= (ENHANCED if match[2] else int(match[1]))
+
+
+def measure(
+    pipeline: Pipeline,
+    plan: str,
+    prompts: Prompts,
+    *,
+    seed: int = 0,
+    batch: int = 32,
+    timed: int = 5,
+    shown: int = 8,
+    advance: Callable[[int], None] = lambda clips: None,
+) -> Measurement:
+    """Make a clip of every prompt and score it; then time `timed` clips one by one.
+
+    `plan` is "4", "2*", "2", "1*", "1" for a student, a number of Euler steps for a teacher. Clip i starts from the
+    noise of (seed, i) under every plan and model. `advance` hears how many clips came.
+    """
+    make = partial(pipeline.generate, **_counts(pipeline, plan), seed=seed)
+    clips: list[dict[str, Any]] = []
+    kept: list[Frames] = []
+    for part in prompts.batches(batch):
+        made = make(prompts.captions[part], index=part.start, batch=batch)
+        clips += score_part(made.frames, prompts, part)
+        kept += list(made.frames[: max(0, shown - len(kept))])
+        advance(len(made.frames))
+    timing = time_clips(pipeline, make, prompts, timed) if timed else None
+    return Measurement(clips, kept, made.network_evaluations, made.commits, timing)
+
+
+def measure_truth(
+    prompts: Prompts, *, shown: int = 8, advance: Callable[[int], None] = lambda clips: None
+) -> Measurement:
+    """The score of the ground truth: what the recogniser grants to perfect clips."""
+    clips, kept = [], []
+    for part in prompts.batches(1):
+        frames = _render(prompts, part)
+        clips += score_part(frames, prompts, part)
+        kept += list(frames[: max(0, shown - len(kept))])
+        advance(len(frames))
+    return Measurement(clips, kept)
+
+
+@torch.inference_mode()
+def measure_round_trip(
+    vae: VideoVAE, prompts: Prompts, *, shown: int = 8, advance: Callable[[int], None] = lambda clips: None
+) -> Measurement:
+    """The score of the ground truth after encoding and decoding: the ceiling of every model in this latent space."""
+    weight = next(vae.parameters())
+    clips, kept = [], []
+    for part in prompts.batches(1):
+        pixels = from_uint8(torch.from_numpy(_render(prompts, part)).permute(0, 1, 4, 2, 3)).to(weight)
+        frames = to_pictures(vae.decode(vae.encode(pixels)))
+        clips += score_part(frames, prompts, part)
+        kept += list(frames[: max(0, shown - len(kept))])
+        advance(len(frames))
+    return Measurement(clips, kept)
+
+
+def time_clips(pipeline: Pipeline, make: Callable[..., Generation], prompts: Prompts, count: int) -> Timing:
+    """Medians over `count` clips made alone, after one that is not counted."""
+    make(prompts.captions[0])
+    costs = [make(prompts.captions[i % len(prompts.captions)], index=i).seconds for i in range(count)]
+    return Timing(
+        seconds=median(cost["denoise"] + cost["decode"] for cost in costs),
+        denoise=median(cost["denoise"] for cost in costs),
+        decode=median(cost["decode"] for cost in costs),
+        clips=count,
+        threads=torch.get_num_threads(),
+        device=str(pipeline.device),
+        dtype=str(pipeline.dtype).removeprefix("torch."),
+    )
+
+
+def score_part(frames: np.ndarray, prompts: Prompts, part: slice) -> list[dict[str, Any]]:
+    """One row per clip: its index, caption, and every measure."""
+    known = zip(range(part.start, part.stop), prompts.captions[part], prompts.scenes[part], frames, strict=True)
+    return [
+        {"index": index, "caption": text, **row_of(score_clip(clip, scene, prompts.world))}
+        for index, text, scene, clip in known
+    ]
+
+
+def _render(prompts: Prompts, part: slice) -> np.ndarray:
+    return np.stack([render(scene, prompts.world, prompts.world.frames) for scene in prompts.scenes[part]])
+
+
+def _counts(pipeline: Pipeline, plan: str) -> dict[str, int]:
+    """`generate`'s arguments for a plan."""
+    if not pipeline.is_student:
+        if not plan.isdecimal():
+            raise ValueError(f"a teacher's plan is a number of Euler steps, got '{plan}': ask for 50, say")
+        return {"steps": int(plan)}
+    if not serves(pipeline.passport, plan):
+        levels = len(pipeline.passport.levels)
+        raise ResultsError(
+            f"plan '{plan}' needs {ENHANCED if '*' in plan else plan} noise levels, '{pipeline.passport.name}' has "
+            f"{levels}: ask for fewer steps, or measure a model that was trained for more"
+        )
+    steps = {"steps": int(plan.rstrip("*"))}
+    return {**steps, "first": ENHANCED} if plan.endswith("*") else steps

@@ -1,0 +1,234 @@
+"""Every model at every plan on the same prompts and noise, into a folder that an interrupted run can go on with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from typing import Protocol as Interface
+
+import torch
+
+from fewstep.evaluation.measure import (
+    Measurement,
+    Prompts,
+    measure,
+    measure_round_trip,
+    measure_truth,
+    serves,
+    world_of,
+)
+from fewstep.evaluation.provenance import fingerprint, git_commit, module_fingerprint
+from fewstep.evaluation.results import (
+    CONTROLS,
+    Cell,
+    Protocol,
+    file_name,
+    load_cell,
+    require_same_protocol,
+    save_cell,
+)
+from fewstep.evaluation.scores import summarise
+from fewstep.evaluation.shapebench import frozen_normalisation
+from fewstep.files import require_writable
+from fewstep.hardware import Precision
+from fewstep.models.checkpoint_dir import ModelDir, Passport, resolve_model
+from fewstep.pipeline import Pipeline
+from fewstep.video import contact_sheet, write_image
+
+PLANS = ("4", "2*", "2", "1*", "1")
+SHOWN = 8
+"""Clips on a contact sheet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to measure."""
+
+    plans: tuple[str, ...] = PLANS
+    split: str = "test"
+    clips: int = 256
+    seed: int = 0
+    batch: int = 32
+    teacher_steps: int = 50
+    timed: int = 5
+    device: str | torch.device | None = None
+    dtype: Precision = "auto"
+
+
+class Watcher(Interface):
+    """Who hears of progress."""
+
+    def begin(self, cell: str, clips: int) -> None: ...
+
+    def advance(self, clips: int) -> None: ...
+
+    def end(self, cell: Cell, kept: bool) -> None: ...
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model and the row of the table that it belongs to; several models of one row are its training seeds."""
+
+    row: str
+    folder: Path
+    passport: Passport
+
+    @classmethod
+    def parse(cls, words: str) -> Entry:
+        """`MODEL`, whose row follows from how it was trained, or `ROW=MODEL`."""
+        row, equals, name = words.partition("=") if not Path(words).exists() else ("", "", words)
+        folder = Path(resolve_model(name if equals else words))
+        passport = ModelDir(folder).passport
+        row = row if equals else row_of(passport)
+        if not row or row in CONTROLS:
+            raise ValueError(f"a row needs a name other than {' and '.join(CONTROLS)}, got '{words}': choose another")
+        return cls(row, folder, passport)
+
+    def plans(self, settings: Settings) -> tuple[str, ...]:
+        """The plans asked for that the model can serve; a teacher has one of its own."""
+        if self.passport.kind == "teacher":
+            return (str(settings.teacher_steps),)
+        return tuple(plan for plan in settings.plans if serves(self.passport, plan))
+
+
+def row_of(passport: Passport) -> str:
+    """The row of a model by its kind and recipe, else its own name."""
+    if passport.kind == "teacher":
+        return "teacher"
+    family = (passport.trained_by or "").partition(".")[0]
+    rows = {"ode": "init", "self_forcing": f"dmd{len(passport.levels)}", "asd": "asd"}
+    return rows.get(family, passport.name)
+
+
+@dataclass
+class Evaluation:
+    """One run of `evaluate`: what all cells share, and where they go."""
+
+    out: Path
+    settings: Settings
+    prompts: Prompts
+    protocol: Protocol
+    watcher: Watcher
+    commit: str | None = field(default_factory=git_commit)
+
+    def cell(self, make: Callable[[], Measurement], name: str, **identity: Any) -> Cell:
+        """A cell from disk when the same model was measured before, else measured now, saved and pictured."""
+        path = self.out / file_name(identity["row"], identity["training_seed"], identity["plan"])
+        self.watcher.begin(name, self.settings.clips)
+        if path.is_file():
+            cell = load_cell(path)
+            require_same_protocol(cell.protocol, self.protocol, self.out)
+            if cell.fingerprint == identity["fingerprint"]:
+                self.watcher.advance(self.settings.clips)
+                self.watcher.end(cell, kept=True)
+                return cell
+        made = make()
+        cost = {"evaluations": made.evaluations, "commits": made.commits, "timing": made.timing}
+        origin = {"protocol": self.protocol, "commit": self.commit}
+        cell = Cell(**identity, **origin, **cost, clips=made.clips, summary=summarise(made.clips))
+        sheet = contact_sheet(made.shown, list(self.prompts.captions[: len(made.shown)]), columns=2, enlarge=2)
+        write_image(self.out / "sheets" / path.with_suffix(".png").name, sheet)
+        save_cell(cell, self.out)
+        self.watcher.end(cell, kept=False)
+        return cell
+
+    def controls(self, pipeline: Pipeline) -> list[Cell]:
+        """Ground truth, and its round trip through the models' autoencoder."""
+        same = {"kind": "control", "model": "", "plan": "-", "training_seed": 0, "trained_by": ""}
+        options = {"shown": SHOWN, "advance": self.watcher.advance}
+        return [
+            self.cell(
+                lambda: measure_truth(self.prompts, **options),
+                "ground truth",
+                row="truth",
+                fingerprint=self.protocol.prompts,
+                **same,
+            ),
+            self.cell(
+                lambda: measure_round_trip(pipeline.vae, self.prompts, **options),
+                "VAE round trip",
+                row="vae",
+                fingerprint=module_fingerprint(pipeline.vae),
+                **same,
+            ),
+        ]
+
+    def model(self, entry: Entry, pipeline: Pipeline) -> list[Cell]:
+        """The cells of one model."""
+        name, settings, passport = fingerprint(pipeline), self.settings, entry.passport
+        options = {"seed": settings.seed, "batch": settings.batch, "timed": settings.timed, "shown": SHOWN}
+        return [
+            self.cell(
+                lambda plan=plan: measure(pipeline, plan, self.prompts, **options, advance=self.watcher.advance),
+                f"{entry.row}, {plan} steps",
+                row=entry.row,
+                kind=passport.kind,
+                model=passport.name,
+                plan=plan,
+                training_seed=passport.seed or 0,
+                fingerprint=name,
+                trained_by=passport.trained_by or "",
+            )
+            for plan in entry.plans(settings)
+        ]
+
+
+def evaluate(entries: Sequence[Entry], out: Path, settings: Settings, watcher: Watcher) -> list[Cell]:
+    """Measure controls and models; cells that are there for the same weights and protocol are kept.
+
+    Raises ValueError for two models of one row and training seed, for a folder of another protocol, and for models
+    whose clips differ in format.
+    """
+    _check(entries, settings)
+    require_writable(out / "sheets" / "_.png")
+    cells: list[Cell] = []
+    run: Evaluation | None = None
+    for entry in entries:
+        pipeline = Pipeline.load(entry.folder, device=settings.device, dtype=settings.dtype)
+        world = world_of(pipeline)
+        if run is None:
+            prompts = Prompts.sample(world, settings.split, settings.clips)
+            run = Evaluation(out, settings, prompts, _protocol(settings, prompts), watcher)
+            cells += run.controls(pipeline)
+        elif world != run.prompts.world:
+            raise ValueError(
+                f"models of one table must make clips of one format, '{entry.passport.name}' makes {world}, the "
+                f"first {run.prompts.world}: measure it into another folder"
+            )
+        cells += run.model(entry, pipeline)
+    return cells
+
+
+def count_cells(entries: Sequence[Entry], settings: Settings) -> int:
+    """Cells of a run, controls included."""
+    return len(CONTROLS) + sum(len(entry.plans(settings)) for entry in entries)
+
+
+def _check(entries: Sequence[Entry], settings: Settings) -> None:
+    if not entries:
+        raise ValueError("one model or more is required, got none: name bundled models or folders")
+    for name in ("batch", "timed", "teacher_steps"):
+        if getattr(settings, name) < 1:
+            raise ValueError(f"{name} must be 1 or more, got {getattr(settings, name)}")
+    claimed: dict[tuple[str, int], Path] = {}
+    for entry in entries:
+        key = (entry.row, entry.passport.seed or 0)
+        if key in claimed:
+            raise ValueError(
+                f"models of one row must differ in their training seed, '{claimed[key]}' and '{entry.folder}' are both "
+                f"'{entry.row}' of seed {key[1]}: name another row, as in other={entry.folder}"
+            )
+        claimed[key] = entry.folder
+
+
+def _protocol(settings: Settings, prompts: Prompts) -> Protocol:
+    return Protocol(
+        split=settings.split,
+        clips=settings.clips,
+        seed=settings.seed,
+        prompts=prompts.hash,
+        batch=settings.batch,
+        scorer=frozen_normalisation().version,
+    )
