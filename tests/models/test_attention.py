@@ -74,3 +74,11 @@ def test_bidirectional_is_one_unmasked_call(attention):
     with Count():
         by_views(attention, torch.randn(2, 12 * TOKENS, 32), (12,), Context())
     assert calls == [None]
+
+
+def test_attention_written_out_for_bfloat16_equals_the_fused_kernel():
+    q, k, v = torch.randn(3, 2, 12, 2, 16)
+    exact = attend(q, k, v)
+    found = attend(q.bfloat16(), k.bfloat16(), v.bfloat16())
+    assert found.dtype == torch.bfloat16
+    assert (found - exact).norm() / exact.norm() < 0.01
