@@ -5,6 +5,7 @@ from __future__ import annotations
 from fewstep.methods.asd import ASDConfig
 from fewstep.methods.base import OptimConfig
 from fewstep.models.discriminator import DiscriminatorConfig
+from fewstep.recipes import teacher
 from fewstep.recipes.worlds import SHAPES, SHAPES_SHIFT, TINY, WAN, WAN_PROMPTS, WAN_RUNTIME
 from fewstep.training.data import PromptData
 from fewstep.training.recipe import Recipe, Runtime, Stage
@@ -23,8 +24,8 @@ def tiny() -> Recipe:
         fake_score_optim=OptimConfig(lr=1e-3),
         discriminator_optim=OptimConfig(lr=1e-3),
     )
-    stage = Stage(name="asd", method=method, data=PromptData(world=TINY.world), steps=2, batch=2)
-    return TINY.recipe("asd.tiny", stage)
+    stage = Stage(name="asd", method=method, data=PromptData(world=TINY.world), steps=2, batch=2, init="teacher")
+    return TINY.recipe("asd.tiny", *teacher.tiny().stages, stage, teacher="teacher")
 
 
 def shapes() -> Recipe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewstep.methods.base import OptimConfig
 from fewstep.methods.ode_init import ODEInitConfig
+from fewstep.recipes import teacher
 from fewstep.recipes.worlds import SHAPES, SHAPES_SHIFT, TINY, WAN, WAN_RUNTIME, WAN_SHIFT
 from fewstep.training.data import TrajectoryData
 from fewstep.training.recipe import Recipe, Runtime, Stage
@@ -13,7 +14,8 @@ def tiny() -> Recipe:
     """Seconds on one core, for tests."""
     method = ODEInitConfig(**TINY.student, optim=OptimConfig(lr=1e-3))
     data = TrajectoryData(**TINY.trajectories, world=TINY.world, count=4, steps=4, shift=3.0, guidance=2.0)
-    return TINY.recipe("ode.tiny", Stage(name="ode", method=method, data=data, steps=2, batch=2))
+    stage = Stage(name="ode", method=method, data=data, steps=2, batch=2, init="teacher")
+    return TINY.recipe("ode.tiny", *teacher.tiny().stages, stage, teacher="teacher")
 
 
 def shapes() -> Recipe:

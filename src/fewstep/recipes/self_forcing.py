@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fewstep.methods.base import OptimConfig
 from fewstep.methods.dmd import DMDConfig
+from fewstep.recipes import teacher
 from fewstep.recipes.worlds import SHAPES, SHAPES_SHIFT, TINY, WAN, WAN_PROMPTS, WAN_RUNTIME
 from fewstep.training.data import PromptData
 from fewstep.training.recipe import Recipe, Runtime, Stage
@@ -18,8 +19,8 @@ def tiny() -> Recipe:
         generator_optim=OptimConfig(lr=1e-3, ema=0.5, ema_start=1),
         fake_score_optim=OptimConfig(lr=1e-3),
     )
-    stage = Stage(name="dmd", method=method, data=PromptData(world=TINY.world), steps=2, batch=2)
-    return TINY.recipe("self_forcing.tiny", stage)
+    stage = Stage(name="dmd", method=method, data=PromptData(world=TINY.world), steps=2, batch=2, init="teacher")
+    return TINY.recipe("self_forcing.tiny", *teacher.tiny().stages, stage, teacher="teacher")
 
 
 def shapes() -> Recipe:

@@ -47,10 +47,10 @@ class Size:
         """What the teacher's trajectories must agree on with them."""
         return {"levels": self.levels, "latent_shape": self.latent_shape}
 
-    def recipe(self, name: str, stage: Stage, **changed: Any) -> Recipe:
-        """A recipe of one stage at this size."""
+    def recipe(self, name: str, *stages: Stage, **changed: Any) -> Recipe:
+        """A recipe at this size."""
         given = {"preset": self.preset, "components": self.components, "clip": self.clip, **changed}
-        return Recipe(name=name, stages=(stage,), **given)
+        return Recipe(name=name, stages=stages, **given)
 
     def distillation(self, name: str, stage: Stage, runtime: Runtime) -> Recipe:
         """A recipe of one stage that needs a teacher and a fake score."""
@@ -60,7 +60,7 @@ class Size:
 TINY = Size(
     preset="tiny",
     components=None,
-    clip=ClipConfig(latent_frames=3, guidance=2.0),
+    clip=ClipConfig(latent_frames=3, shift=3.0, guidance=2.0),
     latent_shape=(3, 16, 8, 8),
     levels=(1.0, 0.75),
     chunk=1,
@@ -69,7 +69,7 @@ TINY = Size(
 SHAPES = Size(
     preset="shapes",
     components="shapes-base",
-    clip=ClipConfig(),
+    clip=ClipConfig(shift=SHAPES_SHIFT),
     latent_shape=(9, 16, 8, 8),
     levels=shifted_levels(shift=SHAPES_SHIFT),
     chunk=3,

@@ -10,8 +10,8 @@ from torch import Tensor
 from fewstep.models.text import TextEncoder
 from fewstep.types import TextEmbeds
 
-CAPACITY = 20_000
-"""Captions kept; the oldest go first."""
+CAPACITY = 50_000
+"""Captions kept, in half precision; the oldest go first."""
 
 
 class Captions:
@@ -40,8 +40,8 @@ class Captions:
             if len(self.known) >= CAPACITY:
                 del self.known[next(iter(self.known))]
             embedding = self.encoder.encode([caption])[0].float().cpu()
-            self.known[caption] = trimmed(embedding).clone()
-        return self.known[caption]
+            self.known[caption] = trimmed(embedding).half()
+        return self.known[caption].float()
 
     def _padded(self, embedding: Tensor) -> Tensor:
         return torch.nn.functional.pad(embedding, (0, 0, 0, self.encoder.text_len - embedding.shape[0]))

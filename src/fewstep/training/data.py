@@ -13,6 +13,8 @@ from einops import rearrange
 from torch import Tensor
 
 from fewstep.methods.base import Batch
+from fewstep.methods.text_pretrain import scene_targets
+from fewstep.models.text import TextEncoder
 from fewstep.models.vae import from_uint8
 from fewstep.shapes.dataset import ShapeWorld
 from fewstep.shapes.grammar import World, caption
@@ -40,12 +42,6 @@ class Prompts(Protocol):
     def at(self, indices: Sequence[int]) -> Batch:
         """The prompts of these numbers."""
         ...
-
-
-class DataConfig(Protocol):
-    """A frozen dataclass that can open its source."""
-
-    def open(self, materials: Materials) -> Source: ...
 
 
 class Shuffled:
@@ -106,14 +102,40 @@ class PixelSource:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CaptionData:
+    """Captions of ShapeWorld scenes as tokens, with what each states, for the text encoder. Endless."""
+
+    world: World = field(default_factory=World)
+    seed: int = 0
+    """Of the world."""
+
+    def open(self, materials: Materials) -> Source:
+        return CaptionSource(self, materials.networks.text_encoder())
+
+
+class CaptionSource:
+    def __init__(self, cfg: CaptionData, encoder: TextEncoder):
+        self.encoder, self.world = encoder, ShapeWorld(cfg.seed, "train", cfg.world)
+
+    def batch(self, position: int, size: int) -> Batch:
+        scenes, texts = zip(*map(self.world.scene, range(position * size, (position + 1) * size)), strict=True)
+        return Batch(captions=texts, tokens=self.encoder.tokenize(texts), targets=scene_targets(scenes))
+
+    def reference(self, count: int) -> Batch:
+        return self.batch(0, count)
+
+
+@dataclass(frozen=True, kw_only=True)
 class LatentData:
     """Clean latents of captioned ShapeWorld clips, encoded once; captions are paraphrased anew each time."""
 
     world: World = field(default_factory=World)
-    count: int = 8192
-    """Clips in the bank."""
-    paraphrases: int = 8
+    count: int = 6144
+    """Clips in the bank; raising it later keeps those that are there."""
+    paraphrases: int = 6
     """Sentences that each clip may be described with; the canonical one is among them."""
+    frames: int | None = None
+    """Latent frames kept from the start of each clip, so that a first stage can be cheap; None keeps all."""
     seed: int = 0
     """Of the world and of the order."""
 
@@ -130,11 +152,11 @@ class LatentSource:
         indices = self.order.take(position, size)
         ways = np.random.default_rng((self.cfg.seed, 1, position)).integers(self.cfg.paraphrases, size=size)
         texts = tuple(caption(self.world.scene(i)[0], int(way)) for i, way in zip(indices, ways, strict=True))
-        return _texts(self.captions, texts, latents=self.bank.rows("latents", indices))
+        return _texts(self.captions, texts, latents=self.bank.rows("latents", indices)[:, : self.cfg.frames])
 
     def reference(self, count: int) -> Batch:
         texts = tuple(caption(self.world.scene(i)[0]) for i in range(count))
-        return _texts(self.captions, texts, latents=self.bank.rows("latents", range(count)))
+        return _texts(self.captions, texts, latents=self.bank.rows("latents", range(count))[:, : self.cfg.frames])
 
 
 @dataclass(frozen=True, kw_only=True)

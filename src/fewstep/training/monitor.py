@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import torch
 
 from fewstep.diffusion.ode import sample_ode
 from fewstep.diffusion.steps import StepPlan
 from fewstep.methods.base import Batch
-from fewstep.models.cache import Context
 from fewstep.models.dit import VideoDiT
-from fewstep.models.layout import ChunkLayout
 from fewstep.models.vae import VideoVAE, to_uint8
 from fewstep.rollout import rollout
 from fewstep.training.materials import Materials
 from fewstep.training.precision import computing
-from fewstep.training.recipe import ClipConfig
+from fewstep.training.recipe import ClipConfig, Streaming
 from fewstep.types import Latents, Pixels
 from fewstep.video import contact_sheet, video_grid, write_image, write_video
 
@@ -29,16 +26,6 @@ ODE_STEPS = 20
 LEAST_MOTION = 0.5
 """Share of the reference's motion below which the alarm goes off; a collapsed student comes close to 0."""
 NOISE_SEED = 20_240_601
-
-
-@runtime_checkable
-class Streaming(Protocol):
-    """The config of a method whose generator makes clips chunk by chunk."""
-
-    levels: tuple[float, ...]
-    layout: ChunkLayout
-    context: Context
-    latent_shape: tuple[int, int, int, int]
 
 
 def motion(latents: Latents) -> float:
@@ -89,7 +76,7 @@ class Monitor:
         with computing(materials.dtype, materials.device):
             if not isinstance(method, Streaming):
                 noise = self._noise(tuple(self.watch.latents.shape[1:]), materials.device)
-                options = {"steps": ODE_STEPS, "shift": method.shift, "guidance": self.clip.guidance}
+                options = {"steps": ODE_STEPS, "shift": self.clip.shift, "guidance": self.clip.guidance}
                 return {"ode": sample_ode(self.generator, noise, batch.text, batch.null_text, **options).float()}
             clips = {}
             for steps in dict.fromkeys((len(method.levels), 1)):

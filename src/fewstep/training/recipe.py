@@ -6,27 +6,55 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from fewstep.diffusion.steps import Schedule
 from fewstep.hardware import Precision
 from fewstep.methods.base import MethodConfig
+from fewstep.models.cache import Context
+from fewstep.models.layout import ChunkLayout
 
 if TYPE_CHECKING:
-    from fewstep.training.data import DataConfig
+    from fewstep.training.data import Source
+    from fewstep.training.materials import Materials
 
 RECIPES = "fewstep.recipes"
 """Package whose modules short recipe names refer to."""
 
-FREE = (".steps", "runtime.checkpoint_every", "runtime.keep", "runtime.sample_every", "runtime.log_seconds")
-"""Ends of the field names that may change between a run and its resumption without changing what is learned."""
+FREE = re.compile(r"stages\.\d+\.steps|runtime\.(checkpoint_every|keep|sample_every|log_seconds)")
+"""Fields that may change between a run and its resumption without changing what is learned."""
 
 
 class RecipeError(ValueError):
     """A recipe that does not exist, cannot be built, or is not the one that a folder was trained with."""
+
+
+class DataConfig(Protocol):
+    """A frozen dataclass that can open its source of batches."""
+
+    def open(self, materials: Materials) -> Source: ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """The config of a method whose generator makes clips chunk by chunk, in few steps."""
+
+    levels: tuple[float, ...]
+    layout: ChunkLayout
+    context: Context
+    latent_shape: tuple[int, int, int, int]
+
+
+@runtime_checkable
+class Respaceable(Protocol):
+    """The config of a method that says how fewer steps are cut from its levels."""
+
+    sampling: Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +113,7 @@ class Stage:
 class ClipConfig:
     """The clips that the result makes, as its passport will say."""
 
-    fps: float = 16
+    fps: float = 16.0
     """Pixel frames a second (Wan: 16)."""
     height: int = 64
     """Pixels."""
@@ -93,6 +121,8 @@ class ClipConfig:
     """Pixels."""
     latent_frames: int = 9
     """Of a whole clip."""
+    shift: float = 5.0
+    """Warp of a teacher's sampling grid."""
     guidance: float = 1.0
     """Of a teacher's samples, in the usual convention; 1 is none."""
     negative_prompt: str = ""
@@ -117,6 +147,8 @@ class Recipe:
     """The same for the fake score; None starts it as a copy of the teacher."""
     clip: ClipConfig = field(default_factory=ClipConfig)
     """The clips that the result makes."""
+    storage: Literal["float32", "float16", "bfloat16"] = "float32"
+    """Number format of the exported weights."""
     seed: int = 0
     """Of weights, noise and the order of data."""
     runtime: Runtime = field(default_factory=Runtime)
@@ -156,7 +188,7 @@ def changes(before: Any, after: Any, name: str = "") -> Iterator[str]:
 
 def require_same(before: Any, after: Any, where: object) -> None:
     """Raise RecipeError unless two described recipes learn the same thing; stages may have more steps than before."""
-    differing = [line for line in changes(before, after) if not line.split(": ", 1)[0].endswith(FREE)]
+    differing = [line for line in changes(before, after) if not FREE.fullmatch(line.split(": ", 1)[0])]
     if differing:
         raise RecipeError(
             f"{where} was trained with another recipe; these fields changed:\n  "

@@ -1,0 +1,86 @@
+"""The result of a stage as a model folder that sampling, evaluation and other stages can load."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from fewstep.models.checkpoint_dir import Passport, save_model, shared_parts
+from fewstep.models.dit import VideoDiT
+from fewstep.models.text import TextEncoder
+from fewstep.models.vae import VideoVAE
+from fewstep.training.data import Source
+from fewstep.training.materials import Materials
+from fewstep.training.recipe import Recipe, Respaceable, Stage, Streaming
+
+STATS_CLIPS = 24
+"""Clips over which an autoencoder's latents are made zero-mean and unit-variance."""
+
+
+def export_model(
+    folder: Path, recipe: Recipe, stage: Stage, generator: nn.Module, steps: int, materials: Materials, source: Source
+) -> Path:
+    """Write the generator, as it is, as a model folder: a transformer with its passport, or a part for others to share.
+
+    Parts named by the recipe are referred to by relative paths; untrained ones are stored in the folder. An
+    autoencoder's latent statistics are measured on clips of `source` first. Raises OutputError.
+    """
+    dtype = None if recipe.storage == "float32" else getattr(torch, recipe.storage)
+    if isinstance(generator, VideoVAE):
+        measure_latents(generator, source.reference(STATS_CLIPS).frames.to(materials.device))
+        return save_model(folder, None, vae=generator, dtype=dtype)
+    if isinstance(generator, TextEncoder):
+        return save_model(folder, None, text_encoder=generator, dtype=dtype)
+    if not isinstance(generator, VideoDiT):
+        raise TypeError(f"a stage's generator is a VideoDiT, VideoVAE or TextEncoder, got {type(generator).__name__}")
+    if recipe.components is None:
+        parts = {"vae": materials.vae, "text_encoder": materials.text_encoder}
+        return save_model(folder, make_passport(recipe, stage, steps, {}), transformer=generator, **parts, dtype=dtype)
+    shared = shared_parts(folder, materials.networks.folder(recipe.components))
+    return save_model(folder, make_passport(recipe, stage, steps, shared), transformer=generator, dtype=dtype)
+
+
+def make_passport(recipe: Recipe, stage: Stage, steps: int, components: dict[str, str]) -> Passport:
+    """How the stage's generator is meant to be sampled, and where it comes from."""
+    clip, method = recipe.clip, stage.method
+    facts = {
+        "name": recipe.name,
+        "latent_frames": clip.latent_frames,
+        "height": clip.height,
+        "width": clip.width,
+        "fps": clip.fps,
+        "shift": clip.shift,
+        "guidance": clip.guidance,
+        "negative_prompt": clip.negative_prompt,
+        "components": components,
+        "trained_by": recipe.name,
+        "seed": recipe.seed,
+        "steps": steps,
+        "commit": source_commit(),
+    }
+    if not isinstance(method, Streaming):
+        return Passport(kind="teacher", **facts)
+    facts |= {"latent_frames": method.latent_shape[0], "guidance": 1.0}
+    schedule = method.sampling if isinstance(method, Respaceable) else "prefix"
+    chunks = {"layout": method.layout, "levels": tuple(method.levels), "context": method.context, "schedule": schedule}
+    return Passport(kind="student", **facts, **chunks)
+
+
+@torch.no_grad()
+def measure_latents(vae: VideoVAE, frames: Tensor) -> None:
+    """Make the mean and deviation of the clips' latents, per channel, the autoencoder's normalisation."""
+    means = torch.cat([vae.posterior(clip)[0].float().cpu() for clip in frames.split(1)])
+    vae.set_latent_stats(means.mean(dim=(0, 1, 3, 4)), means.std(dim=(0, 1, 3, 4)))
+
+
+def source_commit() -> str | None:
+    """The revision of the code that runs, where it runs from a checkout."""
+    command = ["git", "rev-parse", "--short=12", "HEAD"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
