@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import html
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -82,10 +83,11 @@ class TextEncoder(nn.Module):
         encoder = cls(_load_model(weights, dtype or torch.float32), _load_tokenizer(words))
         return encoder.to(device).eval()
 
-    def save(self, folder: Path | str) -> None:
-        """Write `text_encoder/` and `tokenizer/` into a model folder, in diffusers layout."""
+    def save(self, folder: Path | str, dtype: torch.dtype | None = None) -> None:
+        """Write `text_encoder/`, stored in `dtype`, and `tokenizer/` into a model folder, in diffusers layout."""
+        model = copy.deepcopy(self.model).to(dtype or self.model.dtype)
         with _quiet():
-            self.model.save_pretrained(Path(folder) / "text_encoder")
+            model.save_pretrained(Path(folder) / "text_encoder")
             self.tokenizer.save_pretrained(Path(folder) / "tokenizer")
 
     @property

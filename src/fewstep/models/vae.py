@@ -87,9 +87,9 @@ class VideoVAE(nn.Module):
         model.load_state_dict({name: tensor.to(dtype or torch.float32) for name, tensor in state.items()}, assign=True)
         return cls(model).to(device).eval()
 
-    def save(self, folder: Path | str) -> None:
-        """Write config (latent statistics included) and weights in diffusers layout."""
-        model = copy.deepcopy(self.model)
+    def save(self, folder: Path | str, dtype: torch.dtype | None = None) -> None:
+        """Write config (latent statistics included) and weights, stored in `dtype`, in diffusers layout."""
+        model = copy.deepcopy(self.model).to(dtype or self.dtype)
         for parameter in model.parameters():
             parameter.data = parameter.data.contiguous()
         model.save_pretrained(folder)

@@ -1,0 +1,255 @@
+"""The model folder: diffusers' layout and a passport, `fewstep.json`, that says how the model is meant to be used."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError
+
+from fewstep.diffusion.steps import Schedule, StepPlan
+from fewstep.files import OutputError
+from fewstep.models.cache import Context
+from fewstep.models.dit import VideoDiT
+from fewstep.models.layout import ChunkLayout
+from fewstep.models.text import TextEncoder
+from fewstep.models.vae import VideoVAE
+from fewstep.models.weights import load_transformer, save_transformer
+
+PASSPORT = "fewstep.json"
+PARTS = ("transformer", "vae", "text_encoder", "tokenizer")
+ASSETS = Path(__file__).parents[1] / "assets"
+BUNDLED = ("shapes-teacher", "shapes-init", "shapes-asd", "shapes-dmd4", "shapes-dmd2", "shapes-dmd1")
+"""Models that come with the package, in the order of the lessons; `shapes-base` holds the parts that they share."""
+
+
+class ModelError(ValueError):
+    """A model that is missing, damaged, or not one of ours."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passport:
+    """How a model was made and how it is meant to be sampled. Raises ValueError for values that contradict."""
+
+    name: str
+    """What the model is called in tables and messages."""
+    kind: Literal["teacher", "student"]
+    """A teacher samples a clip in many steps under guidance, a student chunk by chunk in few."""
+    latent_frames: int
+    """Length of the clips that it was trained on."""
+    height: int
+    """Pixels."""
+    width: int
+    """Pixels."""
+    fps: float = 16.0
+    """Pixel frames per second (Wan: 16)."""
+    shift: float = 5.0
+    """Warp of the teacher's sampling grid (Wan: 5)."""
+    guidance: float = 1.0
+    """Of a teacher, in the usual convention; 1 is none. A student has it distilled in."""
+    negative_prompt: str = ""
+    """The unconditional branch of guidance."""
+    layout: ChunkLayout = field(default_factory=ChunkLayout)
+    """A student's chunks."""
+    levels: tuple[float, ...] = ()
+    """A student's noise levels, from 1 down."""
+    schedule: Schedule = "prefix"
+    """How fewer steps are cut from `levels`."""
+    context: Context = field(default_factory=Context)
+    """What a student's chunk sees of earlier ones."""
+    components: Mapping[str, str] = field(default_factory=dict)
+    """Part -> folder relative to the model's, for parts that it shares with other models."""
+    trained_by: str | None = None
+    """The recipe, such as asd.shapes."""
+    seed: int | None = None
+    """Of the recipe."""
+    steps: int | None = None
+    """Cycles of training."""
+    commit: str | None = None
+    """Of the code that trained it."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """What it was measured to reach."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("teacher", "student"):
+            raise ValueError(f"kind must be teacher or student, got {self.kind!r}")
+        if not isinstance(self.name, str) or not self.name:
+            raise ValueError(f"name must be a text, got {self.name!r}")
+        for name in ("latent_frames", "height", "width", "fps", "shift", "guidance"):
+            value = getattr(self, name)
+            whole = name in ("latent_frames", "height", "width")
+            if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or value < 0:
+                raise ValueError(f"{name} must be a {'whole' if whole else 'positive'} number, got {value!r}")
+        if unknown := sorted(self.components.keys() - set(PARTS)):
+            raise ValueError(f"components must be among {', '.join(PARTS)}, got {', '.join(unknown)}")
+        if self.kind == "student":
+            StepPlan.uniform(self.levels)
+            self.layout.sizes(self.latent_frames)
+
+    def to_json(self) -> str:
+        """Readable JSON with every field."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Passport:
+        """Inverse of `to_json`. Raises ValueError for fields that are missing, unknown or of the wrong kind."""
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError(f"it must hold an object with the fields of a passport, got {type(values).__name__}")
+        known = {each.name: each for each in fields(cls)}
+        if unknown := sorted(values.keys() - known.keys()):
+            near = difflib.get_close_matches(unknown[0], known, 1)
+            raise ValueError(f"unknown field {unknown[0]!r}" + (f"; perhaps you meant {near[0]!r}" if near else ""))
+        required = {n for n, each in known.items() if each.default is MISSING and each.default_factory is MISSING}
+        if missing := sorted(required - values.keys()):
+            raise ValueError(f"missing field{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
+        try:
+            for name, build in (("layout", ChunkLayout), ("context", Context)):
+                if name in values:
+                    values[name] = build(**values[name])
+            return cls(**{**values, "levels": tuple(values.get("levels", ()))})
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"a field is of the wrong kind: {error}") from error
+
+
+@dataclass(frozen=True)
+class ModelDir:
+    """A model folder. Parts are loaded when asked for; anything wrong raises a ValueError that names the file."""
+
+    path: Path
+    """Holds the passport."""
+
+    @cached_property
+    def passport(self) -> Passport:
+        """Raises ModelError for a folder without a readable passport."""
+        file = Path(self.path) / PASSPORT
+        try:
+            return Passport.from_json(file.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise ModelError(
+                f"{self.path} is no model folder: it holds no {PASSPORT}; give the folder that a training run wrote as "
+                "its model, or the name of a bundled model"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{file} is not a passport: {error}; save or fetch the model again") from error
+
+    def part(self, name: str) -> Path:
+        """Folder of one of `PARTS`, which may be shared. Raises ModelError where there is none."""
+        shared = self.passport.components.get(name)
+        folder = Path(self.path) / (shared or name)
+        if not folder.is_dir():
+            where = f" (a shared part of {self.passport.name})" if shared else ""
+            raise ModelError(f"no {name} in {folder}{where}: save or fetch the model again, with what it shares")
+        return folder
+
+    def load_transformer(self, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> VideoDiT:
+        """The transformer, in eval mode. Raises WeightsError."""
+        return load_transformer(self.part("transformer"), dtype, device).eval()
+
+    def load_vae(self, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> VideoVAE:
+        """The autoencoder, in eval mode. Raises WeightsError."""
+        return VideoVAE.load(self.part("vae"), dtype=dtype, device=device)
+
+    def load_text_encoder(self, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> TextEncoder:
+        """Text encoder and tokenizer, in eval mode. Raises WeightsError."""
+        words = self.part("tokenizer")
+        return TextEncoder.load(self.part("text_encoder"), tokenizer=words, dtype=dtype, device=device)
+
+    @property
+    def size(self) -> int:
+        """Bytes of the folder's own files; shared parts are not counted."""
+        return sum(file.stat().st_size for file in Path(self.path).rglob("*") if file.is_file())
+
+
+def save_model(
+    folder: Path | str,
+    passport: Passport | None,
+    *,
+    transformer: VideoDiT | None = None,
+    vae: VideoVAE | None = None,
+    text_encoder: TextEncoder | None = None,
+    dtype: torch.dtype | None = None,
+) -> Path:
+    """Write a model folder whole or not at all; an older model of that path is replaced. `dtype` is that of storage.
+
+    Without a passport the folder only holds parts that other models share.
+
+    Raises OutputError when it cannot be written, or when the path holds something that is no model.
+    """
+    with atomic_folder(folder) as scratch:
+        if transformer is not None:
+            save_transformer(transformer, scratch / "transformer", dtype)
+        if vae is not None:
+            vae.save(scratch / "vae", dtype)
+        if text_encoder is not None:
+            text_encoder.save(scratch, dtype)
+        if passport is not None:
+            (scratch / PASSPORT).write_text(passport.to_json(), encoding="utf-8")
+    return Path(folder)
+
+
+@contextmanager
+def atomic_folder(folder: Path | str) -> Iterator[Path]:
+    """A scratch folder beside `folder` that takes its place when the body ends, and vanishes if it fails."""
+    folder = Path(folder)
+    scratch: Path | None = None
+    try:
+        if folder.exists() and not _replaceable(folder):
+            raise OutputError(f"cannot write the model {folder}: something else is there; choose another folder")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        new = scratch / "new"
+        new.mkdir()
+        yield new
+        if folder.exists():
+            folder.rename(scratch / "old")
+        new.rename(folder)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(
+            f"cannot write the model {folder}: {reason}; free some space or choose another folder"
+        ) from error
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _replaceable(folder: Path) -> bool:
+    return folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {PASSPORT, *PARTS}
+
+
+def shared_parts(folder: Path | str, base: Path | str, parts: tuple[str, ...] = PARTS[1:]) -> dict[str, str]:
+    """`Passport.components` of a model at `folder` that takes its parts from the folder `base`."""
+    return {part: Path(os.path.relpath(Path(base) / part, folder)).as_posix() for part in parts}
+
+
+def bundled_models() -> tuple[Path, ...]:
+    """Folders of the models that came with the package."""
+    return tuple(ASSETS / name for name in BUNDLED if (ASSETS / name / PASSPORT).is_file())
+
+
+def resolve_model(name_or_dir: str | Path) -> Path:
+    """A model folder by path, or a bundled model (or the parts that they share) by name. Raises ModelError."""
+    path, bundled = Path(name_or_dir), ASSETS / str(name_or_dir)
+    is_name = path.name == str(name_or_dir)
+    if path.is_dir() and ((path / PASSPORT).is_file() or not (is_name and bundled.is_dir())):
+        return path
+    if is_name and bundled.is_dir():
+        return bundled
+    if str(name_or_dir) in BUNDLED:
+        raise ModelError(
+            f"the model '{name_or_dir}' is not in this installation: run `make embedded`, or name a folder"
+        )
+    near = difflib.get_close_matches(str(name_or_dir), BUNDLED, 1)
+    advice = f"perhaps you meant '{near[0]}'" if near else f"choose one of {', '.join(BUNDLED)}, or a model folder"
+    raise ModelError(f"no model is called or at '{name_or_dir}': {advice}")
