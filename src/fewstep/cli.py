@@ -15,6 +15,9 @@ from types import FrameType
 COMMANDS = {
     "generate": "make clips from prompts with a bundled or own model",
     "train": "run a recipe: from data to a trained student",
+    "demo": "distil a one-step student live and write a page about it",
+    "evaluate": "score models at every step plan on the same prompts and noise",
+    "table": "print saved scores as the README's table",
     "bench": "measure speed and memory on this machine",
     "doctor": "say what this machine has and which models fit",
     "models": "list the bundled models, or describe folders",
@@ -96,6 +99,10 @@ def _overview() -> str:
 
 def _explain(error: Exception) -> str | None:
     """What to tell the user, or None for an error that only the code can have caused."""
+    if isinstance(error, ImportError):
+        # a package that is not installed is the user's affair, a name that is not there is ours
+        foreign = isinstance(error, ModuleNotFoundError) and not (error.name or "fewstep").startswith("fewstep")
+        return f"{error}: install it (`pip install {error.name}`)" if foreign else None
     if isinstance(error, RuntimeError):
         # torch reports full memory and absent hardware as RuntimeError; anything else is ours
         if "out of memory" not in str(error) and "can't allocate memory" not in str(error):

@@ -116,28 +116,24 @@ def measure(
     noise of (seed, i) under every plan and model. `advance` hears how many clips came.
     """
     make = partial(pipeline.generate, **_counts(pipeline, plan), seed=seed)
-    clips: list[dict[str, Any]] = []
-    kept: list[Frames] = []
-    for part in prompts.batches(batch):
+    passes: set[tuple[int, int]] = set()
+
+    def clips_of(part: slice) -> np.ndarray:
         made = make(prompts.captions[part], index=part.start, batch=batch)
-        clips += score_part(made.frames, prompts, part)
-        kept += list(made.frames[: max(0, shown - len(kept))])
-        advance(len(made.frames))
+        passes.add((made.network_evaluations, made.commits))
+        return made.frames
+
+    clips, kept = _score_all(clips_of, prompts, batch, shown, advance)
     timing = time_clips(pipeline, make, prompts, timed) if timed else None
-    return Measurement(clips, kept, made.network_evaluations, made.commits, timing)
+    ((evaluations, commits),) = passes
+    return Measurement(clips, kept, evaluations, commits, timing)
 
 
 def measure_truth(
     prompts: Prompts, *, shown: int = 8, advance: Callable[[int], None] = lambda clips: None
 ) -> Measurement:
     """The score of the ground truth: what the recogniser grants to perfect clips."""
-    clips, kept = [], []
-    for part in prompts.batches(1):
-        frames = _render(prompts, part)
-        clips += score_part(frames, prompts, part)
-        kept += list(frames[: max(0, shown - len(kept))])
-        advance(len(frames))
-    return Measurement(clips, kept)
+    return Measurement(*_score_all(partial(_render, prompts), prompts, 1, shown, advance))
 
 
 @torch.inference_mode()
@@ -146,14 +142,12 @@ def measure_round_trip(
 ) -> Measurement:
     """The score of the ground truth after encoding and decoding: the ceiling of every model in this latent space."""
     weight = next(vae.parameters())
-    clips, kept = [], []
-    for part in prompts.batches(1):
+
+    def clips_of(part: slice) -> np.ndarray:
         pixels = from_uint8(torch.from_numpy(_render(prompts, part)).permute(0, 1, 4, 2, 3)).to(weight)
-        frames = to_pictures(vae.decode(vae.encode(pixels)))
-        clips += score_part(frames, prompts, part)
-        kept += list(frames[: max(0, shown - len(kept))])
-        advance(len(frames))
-    return Measurement(clips, kept)
+        return to_pictures(vae.decode(vae.encode(pixels)))
+
+    return Measurement(*_score_all(clips_of, prompts, 1, shown, advance))
 
 
 def time_clips(pipeline: Pipeline, make: Callable[..., Generation], prompts: Prompts, count: int) -> Timing:
@@ -171,13 +165,20 @@ def time_clips(pipeline: Pipeline, make: Callable[..., Generation], prompts: Pro
     )
 
 
-def score_part(frames: np.ndarray, prompts: Prompts, part: slice) -> list[dict[str, Any]]:
-    """One row per clip: its index, caption, and every measure."""
-    known = zip(range(part.start, part.stop), prompts.captions[part], prompts.scenes[part], frames, strict=True)
-    return [
-        {"index": index, "caption": text, **row_of(score_clip(clip, scene, prompts.world))}
-        for index, text, scene, clip in known
-    ]
+def _score_all(
+    clips_of: Callable[[slice], np.ndarray], prompts: Prompts, batch: int, shown: int, advance: Callable[[int], None]
+) -> tuple[list[dict[str, Any]], list[Frames]]:
+    """A row of measures for the clip of every prompt, and the first `shown` clips; no more than a batch is held."""
+    rows: list[dict[str, Any]] = []
+    kept: list[Frames] = []
+    for part in prompts.batches(batch):
+        frames = clips_of(part)
+        for index, clip in zip(range(part.start, part.stop), frames, strict=True):
+            measured = row_of(score_clip(clip, prompts.scenes[index], prompts.world))
+            rows.append({"index": index, "caption": prompts.captions[index], **measured})
+        kept += list(frames[: max(0, shown - len(kept))].copy())
+        advance(len(frames))
+    return rows, kept
 
 
 def _render(prompts: Prompts, part: slice) -> np.ndarray:

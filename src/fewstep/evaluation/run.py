@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from typing import Protocol as Interface
@@ -125,9 +126,16 @@ class Evaluation:
                 self.watcher.end(cell, kept=True)
                 return cell
         made = make()
-        cost = {"evaluations": made.evaluations, "commits": made.commits, "timing": made.timing}
-        origin = {"protocol": self.protocol, "commit": self.commit}
-        cell = Cell(**identity, **origin, **cost, clips=made.clips, summary=summarise(made.clips))
+        cell = Cell(
+            **identity,
+            commit=self.commit,
+            protocol=self.protocol,
+            evaluations=made.evaluations,
+            commits=made.commits,
+            timing=made.timing,
+            summary=summarise(made.clips),
+            clips=made.clips,
+        )
         sheet = contact_sheet(made.shown, list(self.prompts.captions[: len(made.shown)]), columns=2, enlarge=2)
         write_image(self.out / "sheets" / path.with_suffix(".png").name, sheet)
         save_cell(cell, self.out)
@@ -136,18 +144,18 @@ class Evaluation:
 
     def controls(self, pipeline: Pipeline) -> list[Cell]:
         """Ground truth, and its round trip through the models' autoencoder."""
-        same = {"kind": "control", "model": "", "plan": "-", "training_seed": 0, "trained_by": ""}
-        options = {"shown": SHOWN, "advance": self.watcher.advance}
+        same: dict[str, Any] = {"kind": "control", "model": "", "plan": "-", "training_seed": 0, "trained_by": ""}
+        options: dict[str, Any] = {"shown": SHOWN, "advance": self.watcher.advance}
         return [
             self.cell(
-                lambda: measure_truth(self.prompts, **options),
+                partial(measure_truth, self.prompts, **options),
                 "ground truth",
                 row="truth",
                 fingerprint=self.protocol.prompts,
                 **same,
             ),
             self.cell(
-                lambda: measure_round_trip(pipeline.vae, self.prompts, **options),
+                partial(measure_round_trip, pipeline.vae, self.prompts, **options),
                 "VAE round trip",
                 row="vae",
                 fingerprint=module_fingerprint(pipeline.vae),
@@ -158,10 +166,10 @@ class Evaluation:
     def model(self, entry: Entry, pipeline: Pipeline) -> list[Cell]:
         """The cells of one model."""
         name, settings, passport = fingerprint(pipeline), self.settings, entry.passport
-        options = {"seed": settings.seed, "batch": settings.batch, "timed": settings.timed, "shown": SHOWN}
+        make = partial(measure, pipeline, seed=settings.seed, batch=settings.batch, timed=settings.timed, shown=SHOWN)
         return [
             self.cell(
-                lambda plan=plan: measure(pipeline, plan, self.prompts, **options, advance=self.watcher.advance),
+                partial(make, plan, self.prompts, advance=self.watcher.advance),
                 f"{entry.row}, {plan} steps",
                 row=entry.row,
                 kind=passport.kind,
@@ -212,6 +220,8 @@ def _check(entries: Sequence[Entry], settings: Settings) -> None:
     for name in ("batch", "timed", "teacher_steps"):
         if getattr(settings, name) < 1:
             raise ValueError(f"{name} must be 1 or more, got {getattr(settings, name)}")
+    if not 0 <= settings.seed < 2**31:
+        raise ValueError(f"seed must be a whole number from 0 to {2**31 - 1}, got {settings.seed}")
     claimed: dict[tuple[str, int], Path] = {}
     for entry in entries:
         key = (entry.row, entry.passport.seed or 0)
