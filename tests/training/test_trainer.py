@@ -64,7 +64,7 @@ def test_accumulating_halves_equals_one_whole_batch() -> None:
     whole.read = lambda position: Batch(latents=rows[position])
     halves.read = lambda position: Batch(latents=rows[position // 2][2 * (position % 2) :][:2])
     whole.cycle(), halves.cycle()
-    for ours, theirs in zip(whole.result().values(), halves.result().values(), strict=True):
+    for ours, theirs in zip(whole.generator.result().values(), halves.generator.result().values(), strict=True):
         torch.testing.assert_close(ours, theirs)
 
 
@@ -77,10 +77,10 @@ def test_signals_are_means_over_a_players_turns() -> None:
 
 def test_a_loss_that_is_not_finite_stops_before_the_weights_change() -> None:
     run = trainer(scale=float("inf"))
-    before = {name: value.clone() for name, value in run.result().items()}
+    before = {name: value.clone() for name, value in run.generator.result().items()}
     with pytest.raises(NonFiniteError, match=r"first.s turn in cycle 0 gave .*loss"):
         run.cycle()
-    assert all(torch.equal(before[name], value) for name, value in run.result().items())
+    assert all(torch.equal(before[name], value) for name, value in run.generator.result().items())
 
 
 def test_average_starts_as_a_copy_and_then_follows_by_its_decay() -> None:
@@ -88,11 +88,11 @@ def test_average_starts_as_a_copy_and_then_follows_by_its_decay() -> None:
     run.cycle()
     assert run.learners["first"].average is None
     run.cycle()
-    copy = {name: value.clone() for name, value in run.result().items()}
+    copy = {name: value.clone() for name, value in run.generator.result().items()}
     assert all(torch.equal(v, run.method.players["first"].module.state_dict()[n]) for n, v in copy.items())
     run.cycle()
     for name, value in run.method.players["first"].module.state_dict().items():
-        torch.testing.assert_close(run.result()[name], 0.75 * copy[name] + 0.25 * value)
+        torch.testing.assert_close(run.generator.result()[name], 0.75 * copy[name] + 0.25 * value)
 
 
 def test_state_round_trips_to_the_bit() -> None:
@@ -106,5 +106,5 @@ def test_state_round_trips_to_the_bit() -> None:
     for _ in range(3):
         second.cycle()
     assert second.position == whole.position
-    for ours, theirs in zip(second.result().values(), whole.result().values(), strict=True):
+    for ours, theirs in zip(second.generator.result().values(), whole.generator.result().values(), strict=True):
         assert torch.equal(ours, theirs)

@@ -1,0 +1,97 @@
+"""Sources are functions of position: the same batch every time, every item once an epoch."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+
+from fewstep.recipes import teacher, text, vae
+from fewstep.recipes.worlds import TINY
+from fewstep.training.captions import Captions, trimmed
+from fewstep.training.data import LatentData, PromptData, PromptFileData, Shuffled, TrajectoryData
+from fewstep.training.log import LineDisplay
+from fewstep.training.materials import Materials
+from fewstep.training.networks import RecipeNetworks
+
+
+def materials(cache: Path, recipe=None) -> Materials:
+    recipe = recipe or teacher.tiny()
+    networks = RecipeNetworks(recipe, recipe.stages[-1], device=torch.device("cpu"), dtype=torch.float32)
+    return Materials(networks, cache, LineDisplay(1000, io.StringIO()))
+
+
+def test_an_epoch_visits_every_item_once_and_orders_differ() -> None:
+    order = Shuffled(6, seed=1)
+    epochs = [order.take(0, 3) + order.take(1, 3), order.take(2, 3) + order.take(3, 3)]
+    assert all(sorted(epoch) == list(range(6)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+    assert Shuffled(6, seed=1).take(3, 3) == epochs[1][3:]
+
+
+def test_latents_are_those_of_the_clip_that_the_caption_tells(tmp_path: Path) -> None:
+    made = materials(tmp_path)
+    source = LatentData(world=TINY.world, count=3, paraphrases=2).open(made)
+    batch = source.batch(5, 2)
+    again = source.batch(5, 2)
+    assert batch.captions == again.captions
+    assert torch.equal(batch.latents, again.latents)
+    assert batch.latents.shape == (2, *TINY.latent_shape)
+    index = source.order.take(5, 2)[0]
+    clip = torch.from_numpy(source.world.clip(index)[0]).permute(0, 3, 1, 2)[None]
+    torch.testing.assert_close(batch.latents[:1], made.encode(clip), atol=2e-3, rtol=2e-3)
+
+
+def test_pixels_and_captions_of_the_base_parts(tmp_path: Path) -> None:
+    frames = vae.tiny().stages[0].data.open(materials(tmp_path)).batch(3, 2).frames
+    assert frames.shape == (2, 5, 3, 64, 64)
+    assert frames.min() >= -1
+    assert frames.max() <= 1
+    recipe = text.tiny()
+    batch = recipe.stages[0].data.open(materials(tmp_path, recipe)).batch(0, 3)
+    assert batch.tokens.shape[0] == batch.targets["colour"].shape[0] == 3
+
+
+def test_prompts_repeat_after_their_epoch_and_have_their_clips_as_reference(tmp_path: Path) -> None:
+    source = PromptData(world=TINY.world, distinct=2).open(materials(tmp_path))
+    first, later = source.batch(0, 2), source.batch(7, 2)
+    assert set(first.captions) == set(later.captions)
+    assert first.text.shape == (2, 8, 32)
+    assert first.null_text.shape == (2, 8, 32)
+    assert source.reference(2).latents.shape == (2, *TINY.latent_shape)
+
+
+def test_a_prompt_file_is_embedded_once_and_read_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_text("a red circle\n\na blue square moves left\na red circle\n", "utf-8")
+    made = materials(tmp_path)
+    source = PromptFileData(path=str(path), negative_prompt="blurred").open(made)
+    batch = source.batch(0, 2)
+    assert set(batch.captions) == {"a red circle", "a blue square moves left"}
+    expected = made.text_encoder.encode(list(batch.captions)).detach()
+    torch.testing.assert_close(batch.text, expected, atol=1e-2, rtol=1e-2)
+    torch.testing.assert_close(batch.null_text[0], made.text_encoder.null("blurred")[0].detach(), atol=1e-2, rtol=1e-2)
+    with pytest.raises(ValueError, match="found no file"):
+        PromptFileData(path=str(tmp_path / "none.txt")).open(made)
+
+
+def test_trajectories_begin_with_noise_and_grow_without_being_made_again(tmp_path: Path) -> None:
+    shared = {**TINY.trajectories, "world": TINY.world, "steps": 3, "shift": 3.0, "guidance": 1.0}
+    made = materials(tmp_path)
+    few = TrajectoryData(**shared, count=2).open(made)
+    path = few.batch(0, 2).trajectory
+    assert path.shape == (2, 3, *TINY.latent_shape)
+    assert abs(float(path[:, 0].std()) - 1) < 0.1
+    more = TrajectoryData(**shared, count=3).open(made)
+    assert torch.equal(more.bank.item("trajectory", 1), few.bank.item("trajectory", 1))
+    assert few.reference(2).captions == tuple(few.prompts.at([0, 1]).captions)
+
+
+def test_embeddings_do_not_depend_on_company_and_are_padded_with_zeros(tmp_path: Path) -> None:
+    encoder = materials(tmp_path).text_encoder
+    alone = Captions(encoder).embed(["a red circle"])
+    together = Captions(encoder).embed(["a blue square moves left", "a red circle"])
+    assert torch.equal(alone[0], together[1])
+    assert torch.equal(alone[0, len(trimmed(alone[0])) :], torch.zeros_like(alone[0, len(trimmed(alone[0])) :]))

@@ -1,0 +1,119 @@
+"""A run killed at any moment ends with the weights of one that never was; a folder belongs to one recipe."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from fewstep.methods.base import OptimConfig
+from fewstep.methods.teacher import TeacherConfig
+from fewstep.recipes import teacher
+from fewstep.training.log import LineDisplay, read_log
+from fewstep.training.recipe import Recipe, RecipeError
+from fewstep.training.run import run_recipe
+
+STEPS = 8
+WEIGHTS = "model/transformer/diffusion_pytorch_model.safetensors"
+
+
+def recipe(steps: int = STEPS, **changed: object) -> Recipe:
+    """A teacher that checkpoints after every cycle."""
+    base = teacher.tiny()
+    runtime = replace(base.runtime, checkpoint_every=1, precision="float32")
+    return replace(base, stages=(replace(base.stages[0], steps=steps),), runtime=runtime, **changed)
+
+
+def run(out: Path, recipe: Recipe, said: io.StringIO | None = None) -> Path:
+    return run_recipe(recipe, out, display=LineDisplay(1000, said or io.StringIO()))
+
+
+def killed_again_and_again(out: Path, seed: int) -> int:
+    """Start the run in a child, kill it after a random time, until it gets to its end; returns the number of kills."""
+    rng, kills = random.Random(seed), 0
+    while True:
+        child = os.fork()
+        if child == 0:
+            run(out, recipe())
+            os._exit(0)
+        patience = rng.uniform(0.02, 1.0) if kills < 4 else 1000.0
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                assert status == 0
+                return kills
+            time.sleep(0.005)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        kills += 1
+
+
+def test_killed_at_random_moments_a_run_ends_with_the_same_weights(tmp_path: Path) -> None:
+    # one fresh process with one thread, whose children can be forked and killed cheaply
+    program = "import sys, pathlib, runpy; runpy.run_path(sys.argv[1])['main'](pathlib.Path(sys.argv[2]))"
+    command = [sys.executable, "-c", program, __file__, str(tmp_path)]
+    source = str(Path(__file__).parents[2] / "src")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": source}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-1]) >= 1, "no kill hit the run"
+    whole, killed = load_file(tmp_path / "whole" / WEIGHTS), load_file(tmp_path / "killed" / WEIGHTS)
+    assert all((whole[name] == killed[name]).all() for name in whole)
+    assert [line["cycle"] for line in read_log(tmp_path / "killed/teacher/log.jsonl")] == list(range(1, STEPS + 1))
+
+
+def main(folder: Path) -> None:
+    run(folder / "whole", recipe())
+    print(killed_again_and_again(folder / "killed", seed=0))
+
+
+def test_more_steps_continue_a_finished_run_and_equal_one_that_had_them(tmp_path: Path) -> None:
+    run(tmp_path / "grown", recipe(2))
+    run(tmp_path / "grown", recipe(4))
+    run(tmp_path / "whole", recipe(4))
+    grown, whole = load_file(tmp_path / "grown" / WEIGHTS), load_file(tmp_path / "whole" / WEIGHTS)
+    assert all((grown[name] == whole[name]).all() for name in whole)
+
+
+def test_a_finished_run_is_left_alone(tmp_path: Path) -> None:
+    run(tmp_path, recipe(1))
+    said = io.StringIO()
+    run(tmp_path, recipe(1), said)
+    assert said.getvalue().startswith("teacher: done before")
+
+
+def test_a_folder_refuses_another_recipe_and_says_what_changed(tmp_path: Path) -> None:
+    run(tmp_path, recipe(1))
+    other = recipe(1, seed=3)
+    method = TeacherConfig(shift=4.0, optim=OptimConfig(lr=1e-3, ema=0.9))
+    other = replace(other, stages=(replace(other.stages[0], method=method),))
+    with pytest.raises(RecipeError) as caught:
+        run(tmp_path, other)
+    message = str(caught.value)
+    assert "stages.0.method.shift: 3.0 -> 4.0" in message
+    assert "seed: 0 -> 3" in message
+    assert "lr" not in message
+    with pytest.raises(RecipeError, match="already holds a run"):
+        run_recipe(recipe(1), tmp_path, resume=False, display=LineDisplay(1000, io.StringIO()))
+
+
+def test_the_result_and_the_recipe_can_be_read(tmp_path: Path) -> None:
+    model = run(tmp_path, replace(recipe(1), runtime=replace(recipe(1).runtime, sample_every=1)))
+    assert model == tmp_path / "model"
+    text = (tmp_path / "recipe.json").read_text()
+    assert '"type": "fewstep.methods.teacher.TeacherConfig"' in text
+    assert {path.suffix for path in (tmp_path / "teacher/samples").iterdir()} == {".png", ".gif"}
+    line = read_log(tmp_path / "teacher/log.jsonl")[0]
+    assert line["generator/grad_norm"] > 0
+    assert line["monitor/motion_ode"] > 0
+    assert line["batches"] == 1
