@@ -45,8 +45,8 @@ def live_recipe(cycles: int, seed: int) -> Recipe:
         fake_score_optim=OptimConfig(lr=SCORE_RATE),
     )
     runtime = Runtime(checkpoint_every=max(cycles, 1), keep=1)
-    stage = replace(stage, method=method, batch=BATCH, steps=cycles)
-    return replace(recipe, name="demo", stages=(stage,), runtime=runtime, seed=seed)
+    stage = replace(stage, name="live", method=method, batch=BATCH, steps=cycles)
+    return replace(recipe, name="one-step student,", stages=(stage,), runtime=runtime, seed=seed)
 
 
 def distil(folder: Path, seconds: float, seed: int) -> Distilled:
@@ -61,8 +61,9 @@ def distil(folder: Path, seconds: float, seed: int) -> Distilled:
     lines = _lines(folder)
     names = [name for name, value in lines[-1].items() if isinstance(value, float)]
     curves = {name: [line[name] for line in lines if line.get(name) is not None] for name in names}
+    shutil.rmtree(folder / "live" / "checkpoints")
     return Distilled(model, time.perf_counter() - started, len(lines), curves)
 
 
 def _lines(folder: Path) -> list[dict]:
-    return read_log(next(folder.rglob("log.jsonl")))
+    return read_log(folder / "live" / "log.jsonl")

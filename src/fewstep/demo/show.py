@@ -100,14 +100,14 @@ def _compare(
         task = progress.add_task("", total=len(wanted) * len(scenes))
         for column in wanted:
             key = str(column.model)
-            progress.update(task, description=f"{column.weights}, {column.plan or 'many'} steps")
+            progress.update(task, description=column.weights + (f", steps: {column.plan}" if column.plan else ""))
             loaded[key] = loaded.get(key) or Pipeline.load(column.model)
             variants.append(measure(column, loaded[key], scenes, options.seed, lambda: progress.advance(task)))
     return tuple(variants)
 
 
 def _print(variants: tuple[Variant, ...], console: Console) -> None:
-    table = Table("steps", "weights", "evaluations", "time a clip", "attributes right")
+    table = Table("steps", "weights", "evaluations", "time a clip", "right")
     for variant in variants:
         cells = (variant.title, variant.weights, str(variant.evaluations))
         table.add_row(*cells, f"{variant.seconds * 1000:.0f} ms", f"{variant.score:.0%}")
