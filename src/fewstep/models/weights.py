@@ -17,7 +17,7 @@ from fewstep.models.dit import DiTConfig, VideoDiT
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CONFIG = "config.json"
 
-_RENAMES = (
+_RENAMES: tuple[tuple[str, str], ...] = (
     # ours, diffusers'; the first that matches a part of the name wins
     ("time_embedding.0.", "condition_embedder.time_embedder.linear_1."),
     ("time_embedding.2.", "condition_embedder.time_embedder.linear_2."),
@@ -27,7 +27,7 @@ _RENAMES = (
     ("head.modulation", "scale_shift_table"),
     ("head.head.", "proj_out."),
 )
-_BLOCK_RENAMES = (
+_BLOCK_RENAMES: tuple[tuple[str, str], ...] = (
     ("self_attn.norm_", "attn1.norm_"),
     ("self_attn.o.", "attn1.to_out.0."),
     ("self_attn.", "attn1.to_"),
