@@ -3,8 +3,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 # Wheels are not byte-compiled: only the modules that run are worth compiling, and Python does that itself.
 PIP    := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
-RUN    := runs/embedded
-STAGES := vae text teacher ode dmd4 dmd2 dmd1 asd
+RUNS   := runs/embedded
+TRAIN   = $(BIN)/fewstep train $(1) --out $(RUNS)/$(1)
+BUNDLE  = $(BIN)/python -m fewstep.bundle
 
 .DEFAULT_GOAL := help
 .PHONY: help install dev demo test lint types imports embedded bench clean
@@ -31,12 +32,12 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 install: $(VENV)/.installed  ## Install the package into .venv
 dev: $(VENV)/.installed-dev  ## Install the package and what its tests need
 
-demo: install  ## Distil a one-step student live, then open out/demo/index.html
+demo: install  ## Distil a one-step student live and write out/demo/index.html
 	$(BIN)/fewstep demo
 
 test: dev lint types imports  ## Everything a change must pass
-	$(BIN)/python -m pytest -q -n 2 --jaxtyping-packages=fewstep,beartype.beartype tests/diffusion tests/models tests/objectives
-	$(BIN)/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --jaxtyping-packages=fewstep,beartype.beartype tests/diffusion tests/models tests/objectives
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 lint: dev
 	$(BIN)/ruff check .
@@ -46,6 +47,24 @@ types: dev
 
 imports: dev
 	$(BIN)/lint-imports
+
+# Each run resumes where it stopped, and is left alone once it is complete: interrupt and repeat at will.
+embedded: install  ## Train the bundled models again, from nothing (hours)
+	$(call TRAIN,vae.shapes)
+	$(call TRAIN,text.shapes)
+	$(BUNDLE) shapes-base $(RUNS)/vae.shapes/model $(RUNS)/text.shapes/model
+	$(call TRAIN,teacher.shapes)
+	$(BUNDLE) shapes-teacher $(RUNS)/teacher.shapes/model
+	$(call TRAIN,ode.shapes)
+	$(BUNDLE) shapes-init $(RUNS)/ode.shapes/model
+	$(call TRAIN,self_forcing.shapes)
+	$(BUNDLE) shapes-dmd4 $(RUNS)/self_forcing.shapes/model
+	$(call TRAIN,self_forcing.shapes_2step)
+	$(BUNDLE) shapes-dmd2 $(RUNS)/self_forcing.shapes_2step/model
+	$(call TRAIN,self_forcing.shapes_1step)
+	$(BUNDLE) shapes-dmd1 $(RUNS)/self_forcing.shapes_1step/model
+	$(call TRAIN,asd.shapes)
+	$(BUNDLE) shapes-asd $(RUNS)/asd.shapes/model
 
 bench: install  ## Measure streaming speed on this machine
 	$(BIN)/fewstep bench

@@ -1,0 +1,56 @@
+"""Trained parts into the package's own models: `python -m fewstep.bundle NAME FOLDER ...`; `make embedded` runs it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import tyro
+from tyro.conf import Positional
+
+from fewstep.models import checkpoint_dir
+from fewstep.models.checkpoint_dir import PARTS, PASSPORT, ModelDir, ModelError, atomic_folder, shared_parts
+
+BASE = "shapes-base"
+"""The bundled folder with the parts that the bundled models share."""
+NAMES = (BASE, *checkpoint_dir.BUNDLED)
+
+
+def bundle(name: str, *sources: Path) -> Path:
+    """Make the bundled folder `name` from the parts in `sources`, the result folders of training runs.
+
+    A model gets its bundled name, and takes what it lacks from the shared folder beside it. Raises ModelError for a
+    name or sources that do not fit.
+    """
+    if name not in NAMES:
+        raise ModelError(f"a bundled folder is called one of {', '.join(NAMES)}, got {name!r}")
+    found = {part: folder / part for folder in sources for part in PARTS if (folder / part).is_dir()}
+    wanted = set(PARTS[1:]) if name == BASE else {"transformer"}
+    if not wanted <= found.keys():
+        missing = ", ".join(sorted(wanted - found.keys()))
+        raise ModelError(f"{name} needs {missing}, not found in {', '.join(map(str, sources))}: train it first")
+    target = checkpoint_dir.ASSETS / name
+    with atomic_folder(target) as scratch:
+        for part in sorted(wanted):
+            shutil.copytree(found[part], scratch / part)
+        if "transformer" in wanted:
+            passport = ModelDir(found["transformer"].parent).passport
+            shared = shared_parts(target, checkpoint_dir.ASSETS / BASE)
+            text = replace(passport, name=name, components=shared).to_json()
+            (scratch / PASSPORT).write_text(text, encoding="utf-8")
+    return target
+
+
+def main(name: Positional[str], sources: Positional[tuple[Path, ...]]) -> None:
+    """Put trained parts into the package.
+
+    Args:
+        name: The bundled folder.
+        sources: Result folders of training runs.
+    """
+    print(f"bundled: {bundle(name, *sources)}")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fewstep.bundle import bundle
+from fewstep.diffusion.steps import shifted_levels
+from fewstep.models import checkpoint_dir
+from fewstep.models.checkpoint_dir import ModelDir, ModelError, Passport, save_model, shared_parts
+from fewstep.models.dit import VideoDiT
+from fewstep.models.presets import PRESETS
+from fewstep.models.text import TextEncoder
+from fewstep.models.vae import VideoVAE
+from fewstep.pipeline import Pipeline
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """Results of three runs, far from the package's folder."""
+    monkeypatch.setattr(checkpoint_dir, "ASSETS", tmp_path / "assets")
+    folder = tmp_path / "runs"
+    save_model(folder / "vae", None, vae=VideoVAE.from_preset("tiny"))
+    save_model(folder / "text", None, text_encoder=TextEncoder.from_preset("tiny"))
+    passport = Passport(
+        name="asd.tiny",
+        kind="student",
+        latent_frames=3,
+        height=64,
+        width=64,
+        levels=shifted_levels(shift=3.0),
+        components=shared_parts(folder / "asd", folder / "elsewhere"),
+    )
+    save_model(folder / "asd", passport, transformer=VideoDiT(PRESETS["tiny"]))
+    return folder
+
+
+def test_bundled_parts_and_model_load_by_name_without_the_runs(runs):
+    bundle("shapes-base", runs / "vae", runs / "text")
+    bundle("shapes-asd", runs / "asd")
+    runs.rename(runs.with_name("gone"))
+    pipeline = Pipeline.load("shapes-asd", device="cpu")
+    assert pipeline.passport.name == "shapes-asd"
+    assert pipeline.generate("a red star", steps=1).frames.dtype.name == "uint8"
+
+
+def test_bundling_again_replaces_the_weights(runs):
+    bundle("shapes-base", runs / "vae", runs / "text")
+    bundle("shapes-asd", runs / "asd")
+    net = ModelDir(runs / "asd").load_transformer()
+    with torch.no_grad():
+        net.head.head.bias.fill_(0.5)
+    save_model(runs / "asd", ModelDir(runs / "asd").passport, transformer=net)
+    folder = bundle("shapes-asd", runs / "asd")
+    assert float(ModelDir(folder).load_transformer().head.head.bias.mean().detach()) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "said"),
+    [
+        ("shapes-best", "asd", "shapes-asd"),
+        ("shapes-asd", "vae", "transformer"),
+        ("shapes-base", "vae", "text_encoder"),
+    ],
+)
+def test_names_and_sources_that_do_not_fit_are_refused(runs, name, source, said):
+    with pytest.raises(ModelError, match=said):
+        bundle(name, runs / source)
+    assert not (checkpoint_dir.ASSETS / name).exists()
