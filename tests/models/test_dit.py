@@ -220,8 +220,9 @@ def test_autocast_keeps_the_residual_stream_in_fp32(tiny_net, clip):
     assert (found - exact).norm() / exact.norm() < 0.03
 
 
+@pytest.mark.slow
 @torch.no_grad()
-@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("backend", ["eager", "inductor"])
 def test_compiles_without_a_break_bidirectional_and_cached(tiny_net, clip, backend):
     x, sigma, text = clip
     torch.compiler.reset()
