@@ -6,9 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Literal
 
 WIDTH, HEIGHT = 640, 300
 LEFT, RIGHT, TOP, BOTTOM = 56, 16, 16, 40
+LABELS = {"above": (0, -12, "middle"), "below": (0, 22, "middle"), "right": (11, 4, "start")}
+"""Place of a label: pixels to the right and down of its mark, and its anchor."""
 SMOOTHING = 0.85
 """Weight of the past in the bold line of a noisy curve."""
 
@@ -21,8 +24,8 @@ class Point:
     y: float
     label: str
     tone: str
-    below: bool = False
-    """Whether the label stands under the mark."""
+    place: Literal["above", "below", "right"] = "above"
+    """Where the label stands."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,9 @@ def scatter(points: Sequence[Point], *, title: str, x_label: str, y_label: str, 
     for point in points:
         across, up = x(point.x), y(point.y)
         shapes.append(f'<circle class="mark {point.tone}" cx="{across:.1f}" cy="{up:.1f}" r="6"/>')
-        offset = 22 if point.below else -12
-        shapes.append(f'<text class="name" x="{across:.1f}" y="{up + offset:.1f}">{escape(point.label)}</text>')
+        right, down, anchor = LABELS[point.place]
+        place = f'text-anchor="{anchor}" x="{across + right:.1f}" y="{up + down:.1f}"'
+        shapes.append(f'<text class="name" {place}>{escape(point.label)}</text>')
     work = [tick for tick in (1, 2, 3, 5, 10, 20, 50, 100, 200, 500) if x.low <= tick <= x.high]
     axes = _axes(x, y, work, ticks(low, 1.0, 5), x_label, percent=True, y_label=y_label)
     return _svg(title, [axes, *shapes])

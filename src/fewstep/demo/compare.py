@@ -10,7 +10,7 @@ from statistics import median
 
 from fewstep.demo.page import Take, Variant
 from fewstep.evaluation.semantics import judge
-from fewstep.pipeline import Pipeline
+from fewstep.pipeline import TEACHER_STEPS, Pipeline
 from fewstep.shapes.grammar import Scene, caption
 
 TEACHER, START, STUDENT = "shapes-teacher", "shapes-init", "shapes-asd"
@@ -56,7 +56,7 @@ def measure(
         advance()
     return Variant(
         group=column.group,
-        title=_title(column.plan, made.network_evaluations),
+        title=_title(column.plan),
         weights=column.weights,
         steps=_per_chunk(pipeline, steps, first) if column.plan else (made.network_evaluations,),
         commits=made.commits,
@@ -76,7 +76,7 @@ def _per_chunk(pipeline: Pipeline, steps: int | None, first: int | None) -> tupl
     return tuple(len(plan.sigmas(index)) for index in range(len(sizes)))
 
 
-def _title(plan: str | None, evaluations: int) -> str:
+def _title(plan: str | None) -> str:
     if plan is None:
-        return f"{evaluations // 2} steps"
+        return f"{TEACHER_STEPS} steps"
     return "1 step" if plan == "1" else f"{plan} steps"

@@ -113,7 +113,7 @@ def _lede(report: Report) -> str:
     groups = {variant.group for variant in report.variants}
     parts = ["Every row is one prompt and one starting noise."]
     if "teacher" in groups:
-        parts.append("The first clip is the teacher's: all frames at once, in 50 guided steps.")
+        parts.append("The first clip is the teacher's: all frames at once, in many steps.")
     if "student" in groups:
         count = sum(variant.group == "student" for variant in report.variants)
         parts.append(
@@ -170,8 +170,8 @@ def _verdict(take: Take) -> str:
     wrong = [name for name, found in take.checks if not found]
     if not wrong:
         return f'<span class="verdict yes"><b aria-hidden="true">✓</b> all {len(take.checks)} right</span>'
-    listing = f"wrong: {', '.join(wrong)}"
-    shown = listing if len(wrong) <= NAMED else f"wrong: {', '.join(wrong[:NAMED])}, {len(wrong) - NAMED} more"
+    listing = f"wrong: {' · '.join(wrong)}"
+    shown = listing if len(wrong) <= NAMED else f"wrong: {' · '.join(wrong[:NAMED])} · {len(wrong) - NAMED} more"
     count = f"{take.right} of {len(take.checks)} right"
     return (
         f'<span class="verdict no" title="{escape(listing)}"><b aria-hidden="true">✗</b> {count}'
@@ -204,7 +204,7 @@ def _table_row(variant: Variant) -> str:
 def _diagram(variant: Variant) -> str:
     """Chunks as boxes with one dot per evaluation; a teacher is one box over the whole clip."""
     if variant.group == "teacher":
-        return f'<span class="chunks"><span class="chunk whole">{variant.evaluations // 2} × 2</span></span>'
+        return f'<span class="chunks"><span class="chunk whole">{variant.evaluations}, all frames</span></span>'
     boxes = "".join(f'<span class="chunk">{"<i></i>" * count}</span>' for count in variant.steps)
     spoken = ", ".join(map(str, variant.steps))
     return f'<span class="chunks" role="img" aria-label="steps of each chunk: {spoken}">{boxes}</span>'
@@ -212,7 +212,9 @@ def _diagram(variant: Variant) -> str:
 
 def _scatter(variants: Sequence[Variant]) -> str:
     points = [
-        Point(v.evaluations, v.score, v.weights if v.group == "live" else v.title, v.group, below="*" not in v.title)
+        Point(v.evaluations, v.score, v.weights, v.group, "right")
+        if v.group == "live"
+        else Point(v.evaluations, v.score, v.title, v.group, "above" if "*" in v.title else "below")
         for v in variants
     ]
     return scatter(
