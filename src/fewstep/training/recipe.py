@@ -34,6 +34,7 @@ class RecipeError(ValueError):
     """A recipe that does not exist, cannot be built, or is not the one that a folder was trained with."""
 
 
+@runtime_checkable
 class DataConfig(Protocol):
     """A frozen dataclass that can open its source of batches."""
 
