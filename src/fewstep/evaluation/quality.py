@@ -26,8 +26,8 @@ EDGE_SPAN, EDGE_CONTRAST = 7, 48
 """Pixels across an edge, and its least range in levels of 0 … 255: objects have edges above it, textures below."""
 HUE_COSINE = 0.86
 """Least cosine between a pixel's chroma and its palette colour's: within about 30 degrees."""
-CELL = 16
-"""Side of the cells whose mean colour describes a background: the period of the textures, so that pans keep it."""
+CELL = 32
+"""Side of the cells whose mean colour describes a background: above the textures' period, so that pans keep it."""
 FLOW_STRIDE = 2
 """Pixel frames between the two of a pair: 8 fps, the rate of VBench's dynamic degree."""
 TOP_SHARE = 0.05

@@ -1,4 +1,4 @@
-"""ShapeBench: exact semantic scores and weight-free quality proxies of shape videos, combined as VBench combines its own.
+"""ShapeBench: exact semantic scores and weight-free quality proxies of shape videos, combined as in VBench.
 
 Semantic is the mean of nine dimensions, Quality the weighted mean of six (aesthetic quality is left out), Total is
 (4 Quality + Semantic) / 5. Every dimension is normalised between a noise control and the ground truth, both frozen in
@@ -82,12 +82,12 @@ class ShapeScores:
     @cached_property
     def dimensions(self) -> dict[str, float]:
         """Mean raw value per dimension over the clips that it applies to, in percent; NaN where it applies to none."""
-        return dict(zip(DIMENSIONS, PERCENT * _mean(self.raw), strict=True))
+        return dict(zip(DIMENSIONS, (PERCENT * _mean(self.raw)).tolist(), strict=True))
 
     @cached_property
     def normalised(self) -> dict[str, float]:
         """The same after normalisation."""
-        return dict(zip(DIMENSIONS, PERCENT * self.normalisation(_mean(self.raw)), strict=True))
+        return dict(zip(DIMENSIONS, (PERCENT * self.normalisation(_mean(self.raw))).tolist(), strict=True))
 
     @property
     def quality(self) -> float:
@@ -187,9 +187,7 @@ def score(
             raise ValueError(f"each clip needs its scene, got more than {len(scenes)} clips: pass a scene for each")
         rows.append(score_clip(frames, scenes[index], world))
     if len(rows) != len(scenes) or not rows:
-        raise ValueError(
-            f"each scene needs its clip and there must be one, got {len(rows)} clips, {len(scenes)} scenes"
-        )
+        raise ValueError(f"each scene needs its clip, and one is the least, got {len(rows)} for {len(scenes)} scenes")
     return ShapeScores(tuple(rows), normalisation or frozen_normalisation())
 
 

@@ -15,8 +15,8 @@ NOISE_SPREAD = 7.0
 """Spread up to which an irregular background is noise on a plain or graded one; above, it is unrecognised."""
 RAMP = 4.0
 """Standard deviation of the fitted plane from which a background is a gradient."""
-TONE = 0.52
-"""Share of the spectrum's middle band that must lie on the axes (dots) or the diagonals (checks)."""
+TONE, TONE_RATIO = 0.42, 1.8
+"""Least share of the spectrum's band on the axes (dots) or the diagonals (checks), and its lead over the other."""
 NEUTRAL_CHROMA = 14.0
 UNKNOWN = -1
 
@@ -51,19 +51,20 @@ def textures(grey: np.ndarray, free: np.ndarray) -> np.ndarray:
     axes, diagonals = _tones(rest.reshape(grey.shape))
     labels = np.where(ramp > RAMP, BACKGROUNDS.index("gradient"), BACKGROUNDS.index("plain"))
     textured = np.where(axes > diagonals, BACKGROUNDS.index("dotted"), BACKGROUNDS.index("checkered"))
-    tonal = np.maximum(axes, diagonals) >= TONE
+    most, least = np.maximum(axes, diagonals), np.minimum(axes, diagonals)
+    tonal = (most >= TONE) & (most >= TONE_RATIO * least)
     labels = np.where((spread > TEXTURE_SPREAD) & tonal, textured, labels)
     labels = np.where((spread > NOISE_SPREAD) & ~tonal, UNKNOWN, labels)
     return np.where(count >= 0.25 * height * width, labels, UNKNOWN)
 
 
 def _tones(rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Shares of the spectrum's middle band within 15° of the axes and of the diagonals `[f]`."""
+    """Shares of the band around the textures' frequencies within 15° of the axes and of the diagonals `[f]`."""
     _, height, width = rest.shape
     window = np.outer(np.hanning(height), np.hanning(width)).astype(np.float32)
     power = np.abs(np.fft.rfft2(rest * window)) ** 2
     fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
-    band = (np.hypot(fy, fx) > 0.055) & (np.hypot(fy, fx) < 0.17)
+    band = (np.hypot(fy, fx) > 0.04) & (np.hypot(fy, fx) < 0.13)
     angle = np.degrees(np.arctan2(np.abs(fy), fx)) % 90
     axis, diagonal = np.minimum(angle, 90 - angle) < 15, np.abs(angle - 45) < 15
     total = power[:, band].sum(1) + 1e-6

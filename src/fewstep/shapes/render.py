@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+from skimage.draw import polygon
 
 from fewstep.shapes.scene import COLOURS, Scene, World, camera_path, fold_time, screen_path
 
@@ -56,9 +57,9 @@ def outline(shape: str) -> np.ndarray:
 def silhouette(shape: str, radius: float) -> np.ndarray:
     """Supersampled mask `[s, s]` of 0 and 1, centred, with a margin of three pixels."""
     side = 2 * int(np.ceil((radius + 3) * SUPERSAMPLE)) + 1
-    corners = (outline(shape) * radius * SUPERSAMPLE + side // 2) * 16
+    corners = outline(shape) * radius * SUPERSAMPLE + side // 2
     mask = np.zeros((side, side), np.uint8)
-    cv2.fillPoly(mask, [np.round(corners).astype(np.int32)], 1, shift=4)
+    mask[polygon(corners[:, 1], corners[:, 0])] = 1
     return mask
 
 
@@ -75,7 +76,10 @@ def _pattern(fill: str, side: int) -> np.ndarray:
 
 @lru_cache(maxsize=512)
 def sprite(shape: str, colour: str, fill: str, radius: float) -> np.ndarray:
-    """Premultiplied RGBA `[s, s, 4]` float32 at `SUPERSAMPLE`, already filtered to the area of one pixel."""
+    """Premultiplied RGBA `[s, s, 4]` float32 at `SUPERSAMPLE`, already filtered to the area of one pixel.
+
+    The even box filter moves the centre from index (s - 1) / 2 to s / 2.
+    """
     mask = silhouette(shape, radius)
     paint = np.broadcast_to(np.float32(COLOURS[colour]), (*mask.shape, 3)).copy()
     if fill != "solid":
@@ -140,7 +144,7 @@ def render(scene: Scene, world: World | None = None, frames: int | None = None) 
             window = frame[y0 : int(place[1]) + reach + 1, x0 : int(place[0]) + reach + 1]
             layer = np.empty((*window.shape[:2], 4), np.float32)
             stride = SUPERSAMPLE / scale
-            _sample(image, stride, (np.array((x0, y0)) + 0.5 - place) * stride + image.shape[0] // 2, layer)
+            _sample(image, stride, (np.array((x0, y0)) + 0.5 - place) * stride + image.shape[0] / 2, layer)
             window *= 1 - layer[..., 3:]
             window += layer[..., :3]
     return np.clip(np.rint(video), 0, 255).astype(np.uint8)

@@ -119,8 +119,8 @@ def _fill_of(lab: np.ndarray, mask: np.ndarray, colour: str) -> int:
 
 SOLID_SPREAD = 0.1
 """Standard deviation of the mixture below which a fill is solid (stripes reach 0.4)."""
-ROWS_EXPLAIN = 0.55
-"""Share of the mixture's variance between rows above which a pattern is striped."""
+ROWS_EXPLAIN = 0.8
+"""Share of the mixture's variance between rows above which a pattern is striped (dots reach 0.7 in small stars)."""
 
 
 def blobs(lab: np.ndarray, nearest: np.ndarray, coverage: np.ndarray) -> list[Blob]:
@@ -132,6 +132,8 @@ def blobs(lab: np.ndarray, nearest: np.ndarray, coverage: np.ndarray) -> list[Bl
         closed = cv2.morphologyEx(np.pad(own, 2), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))[2:-2, 2:-2]
         contours, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         for contour in contours:
+            if cv2.contourArea(contour) < MIN_AREA / 2:
+                continue
             mask = np.zeros(own.shape, np.uint8)
             cv2.drawContours(mask, [contour], -1, 1, cv2.FILLED)
             blob = _blob(lab, mask, own, coverage, int(index))
