@@ -63,7 +63,9 @@ class TextEncoder(nn.Module):
             tokenizer = build_tokenizer([" ".join(vocabulary())] * 2, text_len=TEXT_LENGTHS[name])
         shape = {**TEXT_PRESETS[name], "vocab_size": len(tokenizer), "dropout_rate": 0.0}
         tokens = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
-        return cls(UMT5EncoderModel(UMT5Config(**shape, **tokens)), tokenizer)
+        model = UMT5EncoderModel(UMT5Config(**shape, **tokens))
+        _attend_nearby(model)
+        return cls(model, tokenizer)
 
     @classmethod
     def load(
@@ -176,6 +178,19 @@ def build_tokenizer(
     )
 
 
+def _look_both_ways(bias: Tensor) -> None:
+    """Start heads (columns) that look back, ahead, around and everywhere, in turn, by their bias per relative position.
+
+    UMT5's own start is near zero, and the biases learn slowly: for long, a caption would be a bag of words in which no
+    colour belongs to a shape. The first half of the buckets are the query's own position and those before it.
+    """
+    half = len(bias) // 2
+    distance, never = torch.arange(half, device=bias.device), torch.full((half,), -6.0, device=bias.device)
+    kinds = ((-0.25 * distance, never), (never, -0.25 * distance), (-1.0 * distance,) * 2, (0.0 * distance,) * 2)
+    for head in range(bias.shape[1]):
+        bias[:, head] = torch.cat(kinds[head % len(kinds)])
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No progress bars and warnings of transformers: what matters in them is raised as an error here."""
@@ -217,3 +232,25 @@ def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token_id is None or tokenizer.eos_token_id is None:
         raise WeightsError(f"the tokenizer in {folder} must have a pad and an end token")
     return tokenizer
+
+
+LOCALITY = ((1.0, 1.0), (0.35, 2.0), (2.0, 0.35), (0.2, 0.2))
+"""How fast the attention of each head (they repeat) falls off per token behind and per token ahead, at the start."""
+
+
+@torch.no_grad()
+def _attend_nearby(model: UMT5EncoderModel) -> None:
+    """Start with heads that look near, behind and ahead, over quieter word embeddings.
+
+    UMT5's own start attends evenly and adds little to the embeddings: in 500 updates a small encoder stayed a bag of
+    words (the colour of one object of two was a guess); from this start it binds words to objects within 100.
+    """
+    model.get_input_embeddings().weight.mul_(0.3)
+    for block in model.encoder.block:
+        bias = block.layer[0].SelfAttention.relative_attention_bias.weight
+        half, exact = bias.shape[0] // 2, bias.shape[0] // 4
+        growth = (model.config.relative_attention_max_distance / exact) ** (1 / exact)
+        distance = torch.tensor([float(d) if d < exact else exact * growth ** (d - exact) for d in range(half)])
+        for head in range(bias.shape[1]):
+            behind, ahead = LOCALITY[head % len(LOCALITY)]
+            bias[:half, head], bias[half:, head] = -behind * distance, -ahead * distance

@@ -89,9 +89,9 @@ class VideoVAE(nn.Module):
 
     def save(self, folder: Path | str, dtype: torch.dtype | None = None) -> None:
         """Write config (latent statistics included) and weights, stored in `dtype`, in diffusers layout."""
-        model = copy.deepcopy(self.model).to(dtype or self.dtype)
+        model = copy.deepcopy(self.model)
         for parameter in model.parameters():
-            parameter.data = parameter.data.contiguous()
+            parameter.data = parameter.data.to(dtype or parameter.dtype).contiguous()
         model.save_pretrained(folder)
 
     @property
