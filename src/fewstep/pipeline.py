@@ -26,6 +26,8 @@ from fewstep.models.vae import VideoVAE
 from fewstep.session import StreamSession, to_pictures
 from fewstep.types import Latents, TextEmbeds
 
+MAX_SHAPES = 64
+"""Context lengths and chunk sizes that a compiled block may see before it falls back to eager."""
 TEACHER_STEPS = 50
 """Euler steps of a teacher when none are asked for (Wan's default)."""
 
@@ -275,6 +277,8 @@ class Pipeline:
 
 def compile_networks(net: VideoDiT, vae: VideoVAE) -> None:
     """Compile each transformer block and the decoder, in place; the first clip of a new shape pays for it."""
+    # blocks share their code, and a clip runs it with caches of many lengths: each length is compiled once
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MAX_SHAPES)
     for block in net.blocks:
         block.compile()
     vae.model.decoder.compile()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
@@ -22,6 +22,8 @@ from fewstep.models.cache import KVCache
 from fewstep.session import to_pictures
 
 Commit = Literal["sequential", "packed"]
+Cache = Literal["ring", "value"]
+"""Memory of the past in streams: preallocated and written in place, or a value that grows."""
 STEADY = 4
 """Chunk periods at the end of a clip that count as steady."""
 
@@ -53,6 +55,7 @@ class Report:
     model: str
     device: str
     backend: str
+    cache: Cache
     dtype: str
     gemm_tflops: float
     copy_gb_s: float
@@ -78,6 +81,7 @@ def measure(
     backend: str,
     steps: Sequence[int],
     commits: Sequence[Commit],
+    cache: Cache = "ring",
     clips: int,
     log: Callable[[str], None] = lambda what: None,
 ) -> Report:
@@ -86,12 +90,12 @@ def measure(
     place = device_name(subject.device)
     log("matrix and copy rates")
     gemm, copied = machine_rates(subject.device, dtype)
-    report = Report(subject.name, place, backend, subject.dtype, gemm, copied, {}, {}, {}, 0.0, None)
+    report = Report(subject.name, place, backend, cache, subject.dtype, gemm, copied, {}, {}, {}, 0.0, None)
     streams = []
     for commit in commits:
         for n in steps:
             log(f"streams of {n} steps, {commit} commit")
-            streams.append(_measure_streams(subject, n, commit, clips, gemm))
+            streams.append(_measure_streams(subject, n, commit, cache, clips, gemm))
     report.streams = streams
     log("forward, commit and decode by context length")
     _measure_passes(subject, report)
@@ -122,15 +126,17 @@ def _measure_passes(subject: Subject, report: Report) -> None:
         report.text_ms = timed(subject.encode, device)
 
 
-def _measure_streams(subject: Subject, steps: int, commit: Commit, clips: int, gemm_tflops: float) -> Stream:
-    plan = StepPlan.uniform(subject.levels).truncate(steps)
-    device = subject.device
+def _measure_streams(
+    subject: Subject, steps: int, commit: Commit, cache: Cache, clips: int, gemm_tflops: float
+) -> Stream:
+    plan, device = StepPlan.uniform(subject.levels).truncate(steps), subject.device
+    clip = partial(_chunk_ends, subject, plan, commit, cache)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    first_clip = wall(lambda: list(_chunk_ends(subject, plan, commit, decode=True)), device)
-    list(_chunk_ends(subject, plan, commit, decode=True))
-    runs = [list(_chunk_ends(subject, plan, commit, decode=True)) for _ in range(clips)]
-    bare = [list(_chunk_ends(subject, plan, commit, decode=False))[-1] for _ in range(clips)]
+    first_clip = wall(lambda: list(clip(decode=True)), device)
+    list(clip(decode=True))
+    runs = [list(clip(decode=True)) for _ in range(clips)]
+    bare = [list(clip(decode=False))[-1] for _ in range(clips)]
     periods = sorted(after - before for run in runs for before, after in pairwise(run[-STEADY - 1 :]))
     pictures = subject.vae.pixel_frames(subject.latents[0])
     denoise = statistics.median(bare)
@@ -161,7 +167,7 @@ def stream_flops(subject: Subject, plan: StepPlan) -> float:
     return total
 
 
-def _chunk_ends(subject: Subject, plan: StepPlan, commit: Commit, *, decode: bool) -> Iterator[float]:
+def _chunk_ends(subject: Subject, plan: StepPlan, commit: Commit, cache: Cache, *, decode: bool) -> Iterator[float]:
     """Seconds from the prompt to the end of each chunk of one clip."""
     noises = [subject.noise(size) for size in subject.layout.sizes(subject.latents[0])]
     rng = torch.Generator(device=subject.device).manual_seed(0)
@@ -170,7 +176,8 @@ def _chunk_ends(subject: Subject, plan: StepPlan, commit: Commit, *, decode: boo
     text = subject.encode() if subject.encode is not None and decode else subject.text
     chunks = (autoregression.Chunk(noise, text) for noise in noises)
     decoder = subject.vae.decode_stream()
-    options = {"context": subject.context, "rng": rng, "commit": commit, "ring": True}
+    context = replace(subject.context, window=subject.context.window or subject.latents[0])
+    options = {"context": context, "rng": rng, "commit": commit, "ring": cache == "ring"}
     for latents in autoregression.stream(subject.net, chunks, plan, **options):
         if decode:
             to_pictures(decoder.push(latents))

@@ -96,7 +96,7 @@ class Subject:
 
     def noise(self, frames: int) -> Latents:
         """Random latents; zeros would run faster than real ones."""
-        return torch.randn(1, frames, *self.latents[1:], device=self.device, dtype=torch.float32)
+        return torch.randn(1, frames, *self.latents[1:], device=self.device, dtype=self.text.dtype)
 
 
 def randomized(net: VideoDiT) -> VideoDiT:

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
+from fewstep.commands.console import progress, results
 from fewstep.files import require_writable, write_text
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class Options:
     """Step counts to stream at."""
     commits: tuple[Literal["sequential", "packed"], ...] = ("sequential", "packed")
     """How finished chunks are written to the cache."""
+    cache: Literal["ring", "value"] = "ring"
+    """Memory of the past: preallocated and written in place, or a value that grows."""
     backends: tuple[Literal["eager", "compiled"], ...] = ("eager",)
     """compiled takes minutes of compilation first."""
     dtypes: tuple[Literal["float32", "bfloat16"], ...] = ()
@@ -65,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    console = Console(stderr=True)
+    console = progress()
     reports = []
     for backend, subject in _subjects(options):
         with console.status("") as status:
@@ -75,6 +77,7 @@ def main(argv: Sequence[str]) -> None:
                 backend=backend,
                 steps=options.steps,
                 commits=options.commits,
+                cache=options.cache,
                 clips=options.clips,
                 log=lambda what, told=told: status.update(f"{told}: {what}"),  # type: ignore[misc]
             )
@@ -107,8 +110,8 @@ def _subjects(options: Options) -> Iterator[tuple[str, Subject]]:
 
 
 def _print(report: Report) -> None:
-    console = Console()
-    title = f"{report.model}, {report.backend}, {report.dtype}"
+    console = results()
+    title = f"{report.model}, {report.backend}, {report.dtype}, {report.cache} cache"
     console.print(
         f"\n[bold]{title}[/bold]: matrix products at {report.gemm_tflops:.3g} TFLOP/s, "
         f"copies at {report.copy_gb_s:.3g} GB/s, on {report.device}"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
+from fewstep.commands.console import results
 from fewstep.files import require_writable, write_text
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _print(found: Examination) -> None:
-    console = Console()
+    console = results()
     console.print("  ".join(f"{name} {version}" for name, version in found.versions.items()))
     console.print(
         f"{found.cores} cores, {found.threads} threads in torch, {found.disk_free_gb:.0f} GB of disk free here"
@@ -53,11 +53,16 @@ def _print(found: Examination) -> None:
         console.print(f"\n[bold]{device.device}[/bold] {device.name}, {device.memory_gb:.0f} GB, {formats}")
         if device.features:
             console.print(f"  has {', '.join(device.features)}")
-        table = Table("preset", "parameters", "to generate", "to distil (ASD, teacher of its size)")
+        caption = "transformers and their cache; a large text encoder comes on top"
+        table = Table("preset", "parameters", "to generate", "to distil (teacher of its own size)", caption=caption)
         for fit in device.fits:
             needs = [
-                f"{'fits' if fits else 'too large'}: about {gb:.3g} GB"
+                f"{'fits' if fits else 'too large'}: about {_memory(gb)}"
                 for gb, fits in ((fit.generate_gb, fit.generates), (fit.distil_gb, fit.distils))
             ]
             table.add_row(fit.preset, f"{fit.parameters / 1e6:,.1f} M", *needs)
         console.print(table)
+
+
+def _memory(gb: float) -> str:
+    return f"{gb * 1000:.2g} MB" if gb < 0.1 else f"{gb:.3g} GB"

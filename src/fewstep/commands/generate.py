@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 from tyro.conf import Positional, arg
 
+from fewstep.commands.console import progress, results
 from fewstep.files import require_writable
 from fewstep.video import SUFFIXES, Frames, check_video_path, contact_sheet, video_grid, write_image, write_video
 
@@ -83,7 +84,7 @@ def main(argv: Sequence[str]) -> None:
 
     from fewstep.pipeline import Pipeline
 
-    console = Console(stderr=True)
+    console = progress()
     with console.status(f"loading {options.model}"):
         pipeline = Pipeline.load(options.model, device=options.device, dtype=options.dtype, compile=options.compile)
     clips = []
@@ -135,11 +136,11 @@ def _target(options: Options, number: int, count: int, seed: int) -> Path | None
 def _generate(
     pipeline: Pipeline, options: Options, prompts: list[str], seeds: Sequence[int], console: Console
 ) -> Iterator[Made]:
-    """Clips seed by seed, with a progress bar that moves at every denoising step."""
+    """Clips seed by seed, with a progress bar."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("clips"))
     count = len(prompts) * len(seeds)
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as progress:
-        task = progress.add_task("generating", total=count)
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("generating", total=count)
         for seed in seeds:
             for start in range(0, len(prompts), options.batch):
                 part = prompts[start : start + options.batch]
@@ -152,7 +153,7 @@ def _generate(
                     guidance=options.guidance,
                     index=start,
                 )
-                progress.advance(task, len(part))
+                bar.advance(task, len(part))
                 for offset, (prompt, frames) in enumerate(zip(part, made.frames, strict=True)):
                     target = _target(options, start + offset, count, seed)
                     yield Made(prompt, seed, frames, made, target)
@@ -178,7 +179,7 @@ def _write_sheet(options: Options, clips: list[Made], columns: int) -> None:
 
 
 def _report(clips: list[Made], sheet: Path | None) -> None:
-    table = Table("file", "prompt", "seed", "evaluations", "seconds", "frames/s")
+    table = Table(Column("file", overflow="fold"), "prompt", "seed", "evaluations", "seconds", "frames/s")
     for clip in clips:
         cost, total = clip.cost, clip.cost.seconds["total"]
         passes = (
@@ -186,6 +187,6 @@ def _report(clips: list[Made], sheet: Path | None) -> None:
         )
         rate = f"{len(clip.frames) / total:.0f}"
         table.add_row(str(clip.target or "-"), clip.prompt, str(clip.seed), passes, f"{total:.2f}", rate)
-    Console().print(table)
+    results().print(table)
     if sheet is not None:
         print(f"contact sheet: {sheet}")

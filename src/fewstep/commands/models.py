@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
+from fewstep.commands.console import results
+
 if TYPE_CHECKING:
     from fewstep.models.checkpoint_dir import ModelDir
+    from fewstep.models.layout import ChunkLayout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,32 @@ def main(argv: Sequence[str]) -> None:
     from fewstep.models.checkpoint_dir import ModelDir, bundled_models
 
     folders = options.folders or bundled_models()
-    table = Table("model", "kind", "clip", "layout", "levels", "size", "trained by", "scores")
+    if not folders:
+        print("no bundled models in this installation: `make embedded` trains them")
+        return
+    table = Table("model", "kind", "clip", "sampling", "size", "trained by", "scores")
     for folder in folders:
         table.add_row(*_row(ModelDir(folder)))
-    Console().print(table)
+    results().print(table)
+
+
+def _row(model: ModelDir) -> tuple[str, ...]:
+    passport = model.passport
+    if passport.kind == "student":
+        levels = " ".join(f"{level:.3g}" for level in passport.levels)
+        sampling = f"chunks of {_chunks(passport.layout)}, levels {levels}"
+    else:
+        sampling = f"guidance {passport.guidance:g}, shift {passport.shift:g}"
+    return (
+        passport.name,
+        passport.kind,
+        f"{passport.latent_frames} latent frames, {passport.height} x {passport.width}, {passport.fps:g} fps",
+        sampling,
+        f"{model.size / 1e6:.1f} MB",
+        passport.trained_by or "-",
+        ", ".join(f"{name} {score:.3g}" for name, score in passport.scores.items()) or "-",
+    )
+
+
+def _chunks(layout: ChunkLayout) -> str:
+    return str(layout.chunk) if layout.first is None else f"{layout.first}, then {layout.chunk}"

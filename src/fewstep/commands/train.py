@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import make_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
-from tyro.conf import OmitArgPrefixes
+from tyro.conf import arg
 
 if TYPE_CHECKING:
     from fewstep.training.recipe import Recipe
@@ -31,30 +32,21 @@ def main(argv: Sequence[str]) -> None:
     from fewstep.training.run import run_recipe
 
     chosen = recipes.resolve(name)()
-    recipe, out, resume = _parse(chosen, name, overrides)
-    result = run_recipe(recipe, out, resume=resume)
+    settings = _parse(chosen, name, overrides)
+    result = run_recipe(settings.recipe, settings.out, resume=settings.resume)
     print(f"trained: {result}")
 
 
-def _parse(chosen: Recipe, name: str, overrides: list[str]) -> tuple[Recipe, Path, bool]:
-    """The recipe with `--stages.1.method.alpha 0.5` and the like applied, the folder, and whether to resume."""
-    kind: Any = type(chosen)
-
-    def options(
-        recipe: Annotated[kind, OmitArgPrefixes] = chosen,  # type: ignore[valid-type]
-        out: Path = Path("runs") / name,
-        resume: bool = True,
-    ) -> tuple[Recipe, Path, bool]:
-        """Train a recipe.
-
-        Args:
-            recipe: The fields of the recipe.
-            out: Folder of checkpoints, logs and results.
-            resume: Go on from the newest checkpoint in the folder, where there is one.
-        """
-        return recipe, out, resume
-
-    return tyro.cli(options, prog=f"fewstep train {name}", args=overrides)
+def _parse(chosen: Recipe, name: str, overrides: list[str]) -> Any:
+    """`recipe` with `--stages.1.method.alpha 0.5` and the like applied, `out` and `resume`."""
+    fields = [
+        ("recipe", Annotated[type(chosen), arg(name="")], chosen),
+        ("out", Annotated[Path, arg(help="Folder of checkpoints, logs and results.")], Path("runs") / name),
+        ("resume", Annotated[bool, arg(help="Go on where an earlier run in the folder stopped.")], True),
+    ]
+    settings = make_dataclass("Settings", fields, frozen=True, kw_only=True)
+    description = f"Train {name}; every field of the recipe is an option."
+    return tyro.cli(settings, prog=f"fewstep train {name}", description=description, args=overrides)
 
 
 def _overview() -> str:

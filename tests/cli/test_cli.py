@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 
 import pytest
@@ -74,19 +74,27 @@ def test_doctor_writes_what_it_finds(tmp_path: Path, capsys):
     assert "wan_14b" in capsys.readouterr().out
 
 
-def test_an_interrupted_run_ends_with_130_and_leaves_nothing(tmp_path: Path, student: Path):
+def test_an_interrupted_run_ends_with_130_and_leaves_nothing(tmp_path: Path, student: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     words = ["generate", "a red ball", "--model", str(student), "--seeds", *map(str, range(5000)), "--sheet", "s.gif"]
-    run = subprocess.Popen(
-        [sys.executable, "-m", "fewstep", *words],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "src")},
-    )
-    time.sleep(6)
-    run.send_signal(signal.SIGINT)
-    _, err = run.communicate(timeout=30)
-    assert run.returncode == 130, err
-    assert "Traceback" not in err
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    assert main(words) == 130
+    assert "interrupted" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sigterm_ends_a_run_as_an_interrupt_does(tmp_path: Path, student: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["generate", "a red ball", "--model", str(student), "--seeds", *map(str, range(5000)), "--sheet", "s.gif"]
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    assert main(words) == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_installed_command_reports_errors_by_its_status(tmp_path: Path):
+    command = [sys.executable, "-m", "fewstep", "generate", "a red ball", "-o", "clip.txt"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert "clip.txt" in done.stderr

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from fewstep.bench.flops import cache_bytes, commit_flops, forward_flops, parameter_count
@@ -37,15 +38,15 @@ def test_closed_form_equals_counted_products(subject: Subject):
     x, sigma = subject.noise(frames), torch.full((1, frames), 0.5)
     with torch.inference_mode():
         text, cache = net.encode_text(subject.text), KVCache.empty(net.cfg.num_layers)
-        with FlopCounterMode(display=False) as forward:
+        # the counter does not know the fused attention of CPUs
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as forward:
             net(x, sigma, text, cache=cache)
-        with FlopCounterMode(display=False) as commit:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as commit:
             net.prefill(x, sigma, text, cache, subject.context)
-    small = 2 * tokens * cfg.dim * 4 * (cfg.in_channels + cfg.out_channels)
+    embed, leave = (2 * tokens * cfg.dim * 4 * channels for channels in (cfg.in_channels, cfg.out_channels))
     time = 2 * frames * cfg.dim * (cfg.freq_dim + 7 * cfg.dim)
-    assert forward.get_total_flops() == pytest.approx(forward_flops(cfg, tokens, tokens) + small + time, rel=0.02)
-    assert commit.get_total_flops() < forward.get_total_flops()
-    assert commit_flops(cfg, tokens, tokens) < forward_flops(cfg, tokens, tokens)
+    assert forward.get_total_flops() == forward_flops(cfg, tokens, tokens) + embed + time + leave
+    assert commit.get_total_flops() == commit_flops(cfg, tokens, tokens) + embed + time
 
 
 def test_a_stream_costs_its_passes_and_one_commit_fewer_than_chunks(subject: Subject):
@@ -60,15 +61,11 @@ def test_a_stream_costs_its_passes_and_one_commit_fewer_than_chunks(subject: Sub
 
 
 def test_a_report_has_every_figure(subject: Subject):
-    report = measure(subject, backend="eager", steps=(1, 2), commits=("sequential", "packed"), clips=1)
-    assert set(report.forward_ms) == set(report.commit_ms) == {3, 6, 9}
-    assert set(report.packed_ms) == {6, 9}
-    assert [(s.steps, s.commit) for s in report.streams] == [
-        (1, "sequential"),
-        (2, "sequential"),
-        (1, "packed"),
-        (2, "packed"),
-    ]
+    small = replace(subject, latents=(6, 16, 4, 4))
+    report = measure(small, backend="eager", steps=(2,), commits=("sequential", "packed"), clips=1)
+    assert set(report.forward_ms) == set(report.commit_ms) == {3, 6}
+    assert set(report.packed_ms) == {6}
+    assert [(s.steps, s.commit) for s in report.streams] == [(2, "sequential"), (2, "packed")]
     for stream in report.streams:
         assert stream.fps_with_decode > 0
         assert stream.first_frame_ms > 0
