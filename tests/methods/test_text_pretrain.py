@@ -110,7 +110,7 @@ def test_masked_words_are_drawn_from_the_rng(batch):
 
 def test_a_batch_without_words_has_no_masked_loss():
     method = TextPretrainConfig().build(Networks(), Rng(0))
-    assert float(method.masked_loss(torch.tensor([[1, 0]]))) == 0
+    assert method.masked_loss(torch.tensor([[1, 0]])).item() == 0
 
 
 def test_missing_targets_and_bad_shares_are_refused(batch):

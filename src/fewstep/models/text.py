@@ -178,19 +178,6 @@ def build_tokenizer(
     )
 
 
-def _look_both_ways(bias: Tensor) -> None:
-    """Start heads (columns) that look back, ahead, around and everywhere, in turn, by their bias per relative position.
-
-    UMT5's own start is near zero, and the biases learn slowly: for long, a caption would be a bag of words in which no
-    colour belongs to a shape. The first half of the buckets are the query's own position and those before it.
-    """
-    half = len(bias) // 2
-    distance, never = torch.arange(half, device=bias.device), torch.full((half,), -6.0, device=bias.device)
-    kinds = ((-0.25 * distance, never), (never, -0.25 * distance), (-1.0 * distance,) * 2, (0.0 * distance,) * 2)
-    for head in range(bias.shape[1]):
-        bias[:, head] = torch.cat(kinds[head % len(kinds)])
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No progress bars and warnings of transformers: what matters in them is raised as an error here."""
