@@ -8,7 +8,7 @@ TRAIN   = $(BIN)/fewstep train $(1) --out $(RUNS)/$(1)
 BUNDLE  = $(BIN)/python -m fewstep.bundle
 
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test lint types imports embedded bench clean
+.PHONY: help install dev demo test lint types imports typed embedded bench clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -35,9 +35,14 @@ dev: $(VENV)/.installed-dev  ## Install the package and what its tests need
 demo: install  ## Distil a one-step student live and write out/demo/index.html
 	$(BIN)/fewstep demo
 
-test: dev lint types imports  ## Everything a change must pass
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --jaxtyping-packages=fewstep,beartype.beartype tests/diffusion tests/models tests/objectives
+test: dev lint types imports typed  ## Everything a change must pass
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# The public tensor functions again, with every annotated shape and dtype checked at each call.
+TYPED  := fewstep.diffusion,fewstep.objectives,fewstep.models.rope,fewstep.models.discriminator,fewstep.models.vae
+typed: dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --jaxtyping-packages=$(TYPED),beartype.beartype \
+	  tests/diffusion tests/objectives tests/models/test_rope.py tests/models/test_discriminator.py tests/models/test_vae.py
 
 lint: dev
 	$(BIN)/ruff check .
