@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import itertools
-import time
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from torch import Tensor
 
 from fewstep import rollout as autoregression
-from fewstep.diffusion.ode import sample_ode
 from fewstep.diffusion.steps import StepPlan
-from fewstep.hardware import Precision, pick_device, pick_dtype, synchronize
+from fewstep.hardware import Precision, Stopwatch, pick_device, pick_dtype
 from fewstep.models.cache import Context
 from fewstep.models.checkpoint_dir import ModelDir, Passport, resolve_model
 from fewstep.models.dit import VideoDiT
 from fewstep.models.layout import ChunkLayout
 from fewstep.models.text import TextEncoder
 from fewstep.models.vae import VideoVAE
+from fewstep.rollout import OnStep
+from fewstep.sampling import Causal, ManySteps, clip_noise_source, draw_noise, renoising_source, require_whole
 from fewstep.session import StreamSession, to_pictures
-from fewstep.types import Latents, TextEmbeds
+from fewstep.types import TextEmbeds
 
 MAX_SHAPES = 64
 """Context lengths and chunk sizes that a compiled block may see before it falls back to eager."""
@@ -101,15 +101,10 @@ class Pipeline:
 
         Raises ValueError for counts that the model has no levels for.
         """
-        levels = tuple(self.passport.levels)
+        levels = self.passport.levels
         for name, count in (("steps", steps), ("first", first)):
-            if count is not None and (isinstance(count, bool) or not isinstance(count, int)):
-                raise ValueError(f"{name} must be a whole number, got {count!r}")
-            if count is not None and not 1 <= count <= len(levels):
-                raise ValueError(
-                    f"{name} must be 1 to {len(levels)}, the noise levels of '{self.passport.name}', got {count}: "
-                    "ask for fewer, or load a model that was trained for more"
-                )
+            if count is not None:
+                require_whole(f"{name} (noise levels of '{self.passport.name}')", count, 1, len(levels))
         full = StepPlan.uniform(levels)
         plan = full.shorten(steps or len(levels), self.passport.schedule)
         return plan if first is None else plan.enhance_first(full.shorten(first, self.passport.schedule).rest)
@@ -118,8 +113,7 @@ class Pipeline:
         """Latent frames behind a clip of `frames` pictures. Raises ValueError, naming counts near it that fit."""
         if frames is None:
             return self.passport.latent_frames
-        if isinstance(frames, bool) or not isinstance(frames, int):
-            raise ValueError(f"frames must be a whole number, got {frames!r}")
+        require_whole("frames", frames, 1)
         layout = self.passport.layout if self.is_student else ChunkLayout(1)
         first, chunk = layout.first or layout.chunk, layout.chunk
         stride = self.vae.temporal_stride
@@ -145,7 +139,7 @@ class Pipeline:
         guidance: float | None = None,
         index: int = 0,
         batch: int = 8,
-        on_step: Callable[[int, int, Latents], None] | None = None,
+        on_step: OnStep | None = None,
     ) -> Generation:
         """One clip per prompt, `frames` pictures long.
 
@@ -156,24 +150,27 @@ class Pipeline:
         prompts = [prompts] if isinstance(prompts, str) else prompts
         if not isinstance(prompts, Sequence) or not prompts or not all(isinstance(p, str) for p in prompts):
             raise ValueError(f"prompts must be one text or several, got {prompts!r}")
-        total = self.latent_frames(frames)
-        sample = self._rollout if self.is_student else self._ode
-        options = self._sampling_options(steps, first, guidance)
-        clock = _Clock(self.device)
-        pieces = []
+        require_whole("batch", batch, 1)
+        total, sampling = self.latent_frames(frames), self.sampling(steps, first, guidance)
+        watch = Stopwatch(self.device)
+        null, pieces = None, []
         for start in range(0, len(prompts), batch):
             part = prompts[start : start + batch]
-            text = clock("text", self.text_encoder.encode, part).to(self.device, self.dtype)
-            noise = torch.stack(
-                [self._draw(self._generator(seed, index + start + i, purpose=0), total) for i in range(len(part))]
-            )
-            rng = self._generator(seed, index + start, purpose=1)
-            latents = clock("denoise", sample, noise.to(self.device), text, rng=rng, on_step=on_step, **options)
-            pieces.append(clock("decode", self._pixels, latents))
-        evaluations, commits = self._cost(total, **options)
-        seconds = {name: value / len(prompts) for name, value in clock.seconds.items()}
+            with watch("text"):
+                text = self._encode(part)
+                if sampling.needs_null and null is None:
+                    null = self.text_encoder.null(self.passport.negative_prompt).to(text)
+            sources = [clip_noise_source(seed, index + start + i) for i in range(len(part))]
+            noise = torch.cat([draw_noise(source, total, self._frame_shape) for source in sources]).to(self.device)
+            with watch("denoise"):
+                nothing = None if null is None else null.expand_as(text)
+                rng = renoising_source(seed, index + start)
+                latents = sampling.sample(self.net, noise, text, nothing, rng, on_step)
+            with watch("decode"):
+                pieces.append(to_pictures(torch.cat([self.vae.decode(clip[None]) for clip in latents])))
+        seconds = {name: value / len(prompts) for name, value in watch.seconds.items()}
         seconds["total"] = sum(seconds.values())
-        return Generation(np.concatenate(pieces), self.passport.fps, evaluations, commits, seconds)
+        return Generation(np.concatenate(pieces), self.passport.fps, *sampling.cost(total), seconds)
 
     def stream(
         self,
@@ -186,7 +183,7 @@ class Pipeline:
         index: int = 0,
         endless: bool = False,
         context: Context | None = None,
-        on_step: Callable[[int, int, Latents], None] | None = None,
+        on_step: OnStep | None = None,
     ) -> StreamSession:
         """A student's clip as an iterator of `f H W 3` frames, one item per chunk, as soon as each is ready.
 
@@ -209,70 +206,42 @@ class Pipeline:
             if endless
             else layout.sizes(self.latent_frames(frames))
         )
-        source = self._generator(seed, index, purpose=0)
-        rng = self._generator(seed, index, purpose=1)
+        source, rng = clip_noise_source(seed, index), renoising_source(seed, index)
         return StreamSession(
             prompt,
-            encode=lambda text: self.text_encoder.encode([text]).to(self.device, self.dtype),
-            noise=(self._draw(source, size)[None].to(self.device) for size in sizes),
+            encode=lambda text: self._encode([text]),
+            noise=(draw_noise(source, size, self._frame_shape).to(self.device) for size in sizes),
             sample=lambda chunks: autoregression.stream(
                 self.net, chunks, plan, context=context, rng=rng, on_step=on_step
             ),
             decoder=self.vae.decode_stream(),
         )
 
-    def _sampling_options(self, steps: int | None, first: int | None, guidance: float | None) -> dict:
+    def sampling(self, steps: int | None, first: int | None, guidance: float | None) -> Causal | ManySteps:
+        """How the model makes a clip under these options. Raises ValueError for those that it cannot follow."""
+        passport = self.passport
         if self.is_student:
-            if guidance not in (None, 1, 1.0):
+            if guidance not in (None, 1):
                 raise ValueError(f"a student has its guidance distilled in, got guidance={guidance}: leave it out")
-            return {"plan": self.plan(steps, first)}
+            return Causal(self.plan(steps, first), passport.layout, passport.context)
         if first is not None:
             raise ValueError(
-                f"a teacher makes its clip in one piece and has no first chunk, got first={first}: drop it"
+                f"a teacher makes its clip in one piece, without a first chunk, got first={first}: drop it"
             )
         steps = TEACHER_STEPS if steps is None else steps
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-            raise ValueError(f"steps must be a whole number of 1 or more, got {steps!r}")
-        return {"steps": steps, "guidance": float(self.passport.guidance if guidance is None else guidance)}
+        require_whole("steps", steps, 1)
+        guidance = passport.guidance if guidance is None else guidance
+        if isinstance(guidance, bool) or not isinstance(guidance, int | float) or not 0 <= guidance < math.inf:
+            raise ValueError(f"guidance must be a number of 0 or more, got {guidance!r}")
+        return ManySteps(steps, passport.shift, float(guidance))
 
-    def _cost(self, total: int, plan: StepPlan | None = None, steps: int = 0, guidance: float = 1.0) -> tuple[int, int]:
-        if plan is None:
-            return steps * (1 if guidance == 1.0 else 2), 0
-        chunks = len(self.passport.layout.sizes(total))
-        return plan.num_evaluations(chunks), chunks - 1
+    def _encode(self, prompts: Sequence[str]) -> TextEmbeds:
+        return self.text_encoder.encode(prompts).to(self.device, self.dtype)
 
-    def _rollout(self, noise: Latents, text: TextEmbeds, *, plan: StepPlan, rng: torch.Generator, on_step) -> Latents:
-        passport = self.passport
-        return autoregression.rollout(
-            self.net, noise, text, plan, layout=passport.layout, context=passport.context, rng=rng, on_step=on_step
-        )
-
-    def _ode(
-        self, noise: Latents, text: TextEmbeds, *, steps: int, guidance: float, rng: torch.Generator, on_step
-    ) -> Latents:
-        null = None
-        if guidance != 1.0:
-            null = self.text_encoder.null(self.passport.negative_prompt).to(text).expand_as(text)
-        observe = None if on_step is None else lambda step, x: on_step(0, step, x)
-        options = {"steps": steps, "shift": self.passport.shift, "guidance": guidance, "on_step": observe}
-        return sample_ode(self.net, noise, text, null, **options)
-
-    def _draw(self, source: torch.Generator, frames: int) -> Tensor:
-        """`t c h w` noise: each latent frame is a draw of its own, so that a clip's prefix has the prefix's noise."""
+    @property
+    def _frame_shape(self) -> tuple[int, int, int]:
         stride = self.vae.spatial_stride
-        shape = (self.vae.channels, self.passport.height // stride, self.passport.width // stride)
-        return torch.stack([torch.randn(shape, generator=source) for _ in range(frames)])
-
-    @staticmethod
-    def _generator(seed: int, index: int, *, purpose: int) -> torch.Generator:
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**31:
-            raise ValueError(f"seed must be a whole number from 0 to {2**31 - 1}, got {seed!r}")
-        # SeedSequence spreads near seeds far apart; the noise of one clip is not a shift of another's
-        return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, index, purpose]).generate_state(1)[0]))
-
-    def _pixels(self, latents: Latents) -> np.ndarray:
-        frames = torch.cat([self.vae.decode(clip[None]) for clip in latents])
-        return to_pictures(frames)
+        return self.vae.channels, self.passport.height // stride, self.passport.width // stride
 
 
 def compile_networks(net: VideoDiT, vae: VideoVAE) -> None:
@@ -282,17 +251,3 @@ def compile_networks(net: VideoDiT, vae: VideoVAE) -> None:
     for block in net.blocks:
         block.compile()
     vae.model.decoder.compile()
-
-
-class _Clock:
-    """Adds up the wall clock of named calls."""
-
-    def __init__(self, device: torch.device):
-        self.device, self.seconds = device, {}
-
-    def __call__(self, name: str, call: Callable, *args, **options):
-        start = time.perf_counter()
-        result = call(*args, **options)
-        synchronize(self.device)
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-        return result

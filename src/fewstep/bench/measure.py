@@ -111,7 +111,7 @@ def _measure_passes(subject: Subject, report: Report) -> None:
     for size in subject.layout.sizes(subject.latents[0]):
         x, zero = subject.noise(size), torch.zeros(1, size, device=device)
         sigma, done = zero + 0.9, done + size
-        report.forward_ms[done] = timed(partial(net, x, sigma, text, cache=cache, context=context), device)
+        report.forward_ms[done] = timed(partial(net.forward, x, sigma, text, cache=cache, context=context), device)
         if clean is not None:
             packed = partial(net.forward_packed, clean, x, sigma, text, before, context)
             report.packed_ms[done] = timed(packed, device)

@@ -136,11 +136,13 @@ def _target(options: Options, number: int, count: int, seed: int) -> Path | None
 def _generate(
     pipeline: Pipeline, options: Options, prompts: list[str], seeds: Sequence[int], console: Console
 ) -> Iterator[Made]:
-    """Clips seed by seed, with a progress bar."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("clips"))
+    """Clips seed by seed, with a progress bar that counts denoising steps."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
+    sampling = pipeline.sampling(options.steps, options.first, options.guidance)
     count = len(prompts) * len(seeds)
+    total = count * sampling.num_steps(pipeline.latent_frames(options.frames))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as bar:
-        task = bar.add_task("generating", total=count)
+        task = bar.add_task(f"{count} clip{'s' * (count > 1)}", total=total)
         for seed in seeds:
             for start in range(0, len(prompts), options.batch):
                 part = prompts[start : start + options.batch]
@@ -152,8 +154,9 @@ def _generate(
                     seed=seed,
                     guidance=options.guidance,
                     index=start,
+                    batch=len(part),
+                    on_step=lambda chunk, step, x0: bar.advance(task, len(x0)),
                 )
-                bar.advance(task, len(part))
                 for offset, (prompt, frames) in enumerate(zip(part, made.frames, strict=True)):
                     target = _target(options, start + offset, count, seed)
                     yield Made(prompt, seed, frames, made, target)

@@ -1,0 +1,125 @@
+"""The two ways of making a clip's latents, and the noise that both start from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from fewstep.diffusion.ode import sample_ode
+from fewstep.diffusion.steps import StepPlan
+from fewstep.models.cache import Context
+from fewstep.models.dit import VideoDiT
+from fewstep.models.layout import ChunkLayout
+from fewstep.rollout import OnStep, rollout
+from fewstep.types import Latents, TextEmbeds
+
+LARGEST_SEED = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Causal:
+    """A student's: chunk by chunk, in the steps of a plan."""
+
+    plan: StepPlan
+    layout: ChunkLayout
+    context: Context
+    needs_null = False
+
+    def num_steps(self, frames: int) -> int:
+        """Denoising steps of a clip of latent frames."""
+        return self.plan.num_evaluations(len(self.layout.sizes(frames)))
+
+    def cost(self, frames: int) -> tuple[int, int]:
+        """Network evaluations and commits of a clip."""
+        return self.num_steps(frames), len(self.layout.sizes(frames)) - 1
+
+    def sample(
+        self,
+        net: VideoDiT,
+        noise: Latents,
+        text: TextEmbeds,
+        null_text: TextEmbeds | None,
+        rng: torch.Generator,
+        on_step: OnStep | None,
+    ) -> Latents:
+        """Latents from noise; `rng` renoises between steps."""
+        del null_text  # guidance is distilled in
+        return rollout(net, noise, text, self.plan, layout=self.layout, context=self.context, rng=rng, on_step=on_step)
+
+
+@dataclass(frozen=True)
+class ManySteps:
+    """A teacher's: the whole clip at once, down the ODE, under guidance."""
+
+    steps: int
+    shift: float
+    guidance: float
+
+    @property
+    def needs_null(self) -> bool:
+        """Whether an unconditional branch is evaluated."""
+        return self.guidance != 1.0
+
+    def num_steps(self, frames: int) -> int:
+        """Euler steps, whatever the length."""
+        del frames
+        return self.steps
+
+    def cost(self, frames: int) -> tuple[int, int]:
+        """Network evaluations and commits of a clip; guidance evaluates twice a step."""
+        return self.num_steps(frames) * (2 if self.needs_null else 1), 0
+
+    def sample(
+        self,
+        net: VideoDiT,
+        noise: Latents,
+        text: TextEmbeds,
+        null_text: TextEmbeds | None,
+        rng: torch.Generator,
+        on_step: OnStep | None,
+    ) -> Latents:
+        """Latents from noise; nothing else is random."""
+        del rng
+        observe = None if on_step is None else lambda step, x0: on_step(0, step, x0)
+        return sample_ode(
+            net,
+            noise,
+            text,
+            null_text,
+            steps=self.steps,
+            shift=self.shift,
+            guidance=self.guidance,
+            on_step=observe,
+        )
+
+
+def require_whole(name: str, value: object, least: int, most: int | None = None) -> None:
+    """Raise ValueError unless `value` is a whole number from `least` to `most`."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < least or (most is not None and value > most):  # type: ignore[operator]
+        bounds = f"from {least} to {most}" if most is not None else f"of {least} or more"
+        raise ValueError(f"{name} must be a whole number {bounds}, got {value!r}")
+
+
+def clip_noise_source(seed: int, index: int) -> torch.Generator:
+    """Where the initial noise of clip `index` under `seed` comes from, whatever else is sampled."""
+    return _generator(seed, index, purpose=0)
+
+
+def renoising_source(seed: int, index: int) -> torch.Generator:
+    """Where a rollout that begins with clip `index` takes the noise between its steps."""
+    return _generator(seed, index, purpose=1)
+
+
+def draw_noise(source: torch.Generator, frames: int, shape: tuple[int, int, int]) -> Latents:
+    """`1 t c h w` noise. Each latent frame is a draw of its own, so that a clip's prefix has the prefix's noise."""
+    return torch.stack([torch.randn(shape, generator=source) for _ in range(frames)])[None]
+
+
+def _generator(seed: int, index: int, *, purpose: int) -> torch.Generator:
+    require_whole("seed", seed, 0, LARGEST_SEED)
+    require_whole("index", index, 0)
+    # SeedSequence spreads near seeds far apart: the noise of one clip is no shift of another's
+    return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, index, purpose]).generate_state(1)[0]))
