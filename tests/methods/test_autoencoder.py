@@ -93,3 +93,11 @@ def test_measured_statistics_normalise_the_latents(frames):
 def test_statistics_of_nothing_are_refused():
     with pytest.raises(ValueError, match="at least one clip"):
         measure_latent_stats(Networks().vae, [])
+
+
+def test_a_decoder_stage_leaves_the_encoder_without_gradient() -> None:
+    networks = Networks()
+    method = AutoencoderConfig(learns="decoder", latent_noise=0.1).build(networks, Rng(0))
+    method.loss(Batch(frames=torch.rand(1, 5, 3, 16, 16) * 2 - 1)).total.backward()
+    moved = {name.split(".")[1] for name, p in networks.vae.named_parameters() if p.grad is not None}
+    assert moved == {"post_quant_conv", "decoder"}

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from fewstep.methods.base import OptimConfig, Player
-from fewstep.training.optim import Learner, build_optimizers, hidden_matrices, lr_factor
+from fewstep.training.optim import Learner, build_optimizers, hidden_weights, lr_factor
 
 
 class Net(nn.Module):
@@ -35,7 +35,7 @@ def test_warmup_is_linear_and_decay_ends_at_a_tenth() -> None:
 
 def test_muon_takes_the_matrices_inside_blocks_and_nothing_else() -> None:
     net = Net()
-    assert hidden_matrices(net) == {"blocks.0.0.weight", "blocks.1.0.weight"}
+    assert hidden_weights(net, (nn.Linear,)) == {"blocks.0.0.weight", "blocks.1.0.weight"}
     adamw, muon = build_optimizers(net, OptimConfig(lr=1e-3, muon_lr=2e-2))
     assert sum(p.numel() for g in muon.param_groups for p in g["params"]) == 128
     held = [id(p) for o in (adamw, muon) for g in o.param_groups for p in g["params"]]

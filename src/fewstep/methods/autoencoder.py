@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from einops import rearrange
@@ -42,6 +42,10 @@ class AutoencoderConfig:
     """Weight of the mean squared error: L1 alone rests long at the median, where all of a clip is its background."""
     kl: float = 1e-5
     """Weight of the mean KL divergence per latent from a standard normal (LDM: 1e-6 of the sum over a picture)."""
+    learns: Literal["all", "decoder"] = "all"
+    """What moves: with "decoder" the latents stay as they are, and so does all that was trained on them."""
+    latent_noise: float = 0.0
+    """Largest deviation of extra noise on the latents, drawn per clip: a decoder of generated latents forgives more."""
     optim: OptimConfig = field(
         default_factory=lambda: OptimConfig(
             lr=2e-3, betas=(0.9, 0.99), weight_decay=1e-3, clip=1.0, warmup=50, decay=True
@@ -50,7 +54,7 @@ class AutoencoderConfig:
     """Optimiser of encoder and decoder."""
 
     def __post_init__(self) -> None:
-        if min(self.edges, self.squares, self.kl) < 0:
+        if min(self.edges, self.squares, self.kl, self.latent_noise) < 0:
             raise ValueError(f"AutoencoderConfig's weights must be 0 or more, got {self}")
 
     def build(self, networks: AutoencoderNetworks, rng: Rng) -> AutoencoderMethod:
@@ -74,8 +78,12 @@ class AutoencoderMethod:
         if batch.frames is None:
             raise ValueError("the autoencoder trains on Batch.frames, got None: use PixelData")
         frames = batch.frames
-        mean, log_var = (moment.float() for moment in self.vae.posterior(frames))
+        with torch.set_grad_enabled(self.cfg.learns == "all" and torch.is_grad_enabled()):
+            mean, log_var = (moment.float() for moment in self.vae.posterior(frames))
         z = mean + (0.5 * log_var).exp() * self.rng.normal_like(mean)
+        if self.cfg.latent_noise:
+            share = self.rng.uniform(len(z)).square().view(-1, 1, 1, 1, 1).to(z)
+            z = z + self.cfg.latent_noise * share * self.rng.normal_like(z)
         decoded = self.vae.decode_raw(z).float()
         l1 = (decoded - frames).abs().mean()
         edges = edge_loss(decoded, frames)

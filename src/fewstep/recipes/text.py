@@ -16,5 +16,5 @@ def tiny() -> Recipe:
 
 def shapes() -> Recipe:
     """The embedded text encoder: it can say everything that a caption states."""
-    stage = Stage(name="text", method=TextPretrainConfig(), data=CaptionData(world=SHAPES.world), steps=2000, batch=64)
+    stage = Stage(name="text", method=TextPretrainConfig(), data=CaptionData(world=SHAPES.world), steps=900, batch=32)
     return SHAPES.recipe("text.shapes", stage, components=None, runtime=Runtime(checkpoint_every=250))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fewstep.methods.autoencoder import AutoencoderConfig
 from fewstep.methods.base import OptimConfig
 from fewstep.recipes.worlds import SHAPES, TINY
@@ -17,6 +19,24 @@ def tiny() -> Recipe:
 
 
 def shapes() -> Recipe:
-    """The embedded autoencoder, on windows of nine frames: three latent frames, the first of its own kind."""
-    stage = Stage(name="vae", method=AutoencoderConfig(), data=PixelData(world=SHAPES.world), steps=3000, batch=8)
-    return SHAPES.recipe("vae.shapes", stage, components=None, runtime=Runtime(checkpoint_every=250, sample_every=250))
+    """The embedded autoencoder: single pictures, then windows of nine and of five frames, then the decoder on clips.
+
+    Muon, because AdamW rests on the clip's mean colour for longer than all of this takes.
+    """
+    muon = OptimConfig(lr=1e-3, muon_lr=0.02, betas=(0.9, 0.99), weight_decay=0.0, clip=1.0, warmup=20, decay=True)
+    blurred, crisp = AutoencoderConfig(squares=4.0, edges=0.5, optim=muon), AutoencoderConfig(edges=0.5, optim=muon)
+    decoder = AutoencoderConfig(edges=0.5, learns="decoder", latent_noise=0.15, optim=replace(muon, muon_lr=0.01))
+    stages = (
+        _stage("pictures", replace(blurred, optim=replace(muon, decay=False)), frames=1, steps=200, batch=8),
+        _stage("windows", blurred, frames=9, steps=800, batch=8, init="pictures"),
+        _stage("fine", crisp, frames=5, steps=2200, batch=3, init="windows"),
+        _stage("decoder", decoder, frames=SHAPES.world.frames, steps=2500, batch=2, init="fine"),
+    )
+    return SHAPES.recipe("vae.shapes", *stages, components=None, runtime=Runtime(checkpoint_every=250))
+
+
+def _stage(
+    name: str, method: AutoencoderConfig, *, frames: int, steps: int, batch: int, init: str | None = None
+) -> Stage:
+    data = PixelData(world=SHAPES.world, frames=frames)
+    return Stage(name=name, method=method, data=data, steps=steps, batch=batch, init=init)

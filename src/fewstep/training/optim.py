@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fewstep.methods.base import OptimConfig, Player
+from fewstep.training.muon import KernelMuon
 
 DECAY_FLOOR = 0.1
 """Share of the peak learning rate that a cosine decay ends at."""
@@ -24,17 +25,15 @@ def lr_factor(optim: OptimConfig, updates: int, progress: float) -> float:
     return factor
 
 
-def hidden_matrices(module: nn.Module) -> set[str]:
-    """Names of the weights of linear layers inside repeated blocks: what Muon is made for."""
+def hidden_weights(module: nn.Module, kinds: tuple[type[nn.Module], ...]) -> set[str]:
+    """Names of the weights of layers of some kinds inside repeated blocks: what Muon is made for."""
     repeated = tuple(
         f"{name}." if name else "" for name, part in module.named_modules() if isinstance(part, nn.ModuleList)
     )
     if not repeated:
         return set()
-    linear = (
-        name for name, part in module.named_modules() if isinstance(part, nn.Linear) and name.startswith(repeated)
-    )
-    return {f"{name}.weight" for name in linear}
+    inside = (name for name, part in module.named_modules() if isinstance(part, kinds) and name.startswith(repeated))
+    return {f"{name}.weight" for name in inside}
 
 
 def _groups(named: dict[str, nn.Parameter], optim: OptimConfig, lr: float) -> list[dict[str, Any]]:
@@ -47,7 +46,7 @@ def _groups(named: dict[str, nn.Parameter], optim: OptimConfig, lr: float) -> li
 
 
 def build_optimizers(module: nn.Module, optim: OptimConfig) -> list[torch.optim.Optimizer]:
-    """Fused AdamW over everything, or Muon over the hidden matrices and AdamW over the rest when `muon_lr` is set.
+    """Fused AdamW over everything; when `muon_lr` is set, Muon over hidden matrices and kernels, AdamW over the rest.
 
     Raises:
         ValueError: an `lr_scale` prefix matches no parameter.
@@ -59,16 +58,19 @@ def build_optimizers(module: nn.Module, optim: OptimConfig) -> list[torch.optim.
                 f"OptimConfig.lr_scale names the prefix {prefix!r}, but no parameter starts with it; "
                 f"parameters start with {sorted({name.split('.')[0] for name in named})}"
             )
-    matrices = hidden_matrices(module) if optim.muon_lr is not None else set()
-    rest = {name: p for name, p in named.items() if name not in matrices}
+    use_muon = optim.muon_lr is not None
+    matrices = hidden_weights(module, (nn.Linear,)) if use_muon else set()
+    kernels = hidden_weights(module, (nn.Conv2d, nn.Conv3d)) if use_muon else set()
+    rest = {name: p for name, p in named.items() if name not in matrices | kernels}
     optimizers: list[torch.optim.Optimizer] = []
     if rest:
         groups = _groups(rest, optim, optim.lr)
         settings = {"betas": optim.betas, "eps": optim.eps, "weight_decay": optim.weight_decay}
         optimizers.append(torch.optim.AdamW(groups, fused=True, **settings))
-    if matrices and optim.muon_lr is not None:
-        groups = _groups({name: named[name] for name in named if name in matrices}, optim, optim.muon_lr)
-        optimizers.append(torch.optim.Muon(groups, weight_decay=optim.weight_decay))
+    for names, muon in ((matrices, torch.optim.Muon), (kernels, KernelMuon)):
+        if names and optim.muon_lr is not None:
+            groups = _groups({name: named[name] for name in named if name in names}, optim, optim.muon_lr)
+            optimizers.append(muon(groups, weight_decay=optim.weight_decay))
     return optimizers
 
 
