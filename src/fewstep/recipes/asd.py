@@ -5,6 +5,8 @@ from __future__ import annotations
 from fewstep.methods.asd import ASDConfig
 from fewstep.methods.base import OptimConfig
 from fewstep.models.discriminator import DiscriminatorConfig
+from fewstep.models.dit import DiTConfig
+from fewstep.models.presets import PRESETS
 from fewstep.recipes import teacher
 from fewstep.recipes.worlds import SHAPES, SHAPES_SHIFT, TINY, WAN, WAN_PROMPTS, WAN_RUNTIME
 from fewstep.training.data import PromptData
@@ -36,7 +38,7 @@ def shapes() -> Recipe:
         penalty_weight=5.0,
         shift=SHAPES_SHIFT,
         guidance=1.0,
-        discriminator=DiscriminatorConfig(layers=(1, 3, 5), num_logits=4, num_heads=6, ffn_dim=768),
+        discriminator=heads_for(PRESETS[SHAPES.preset]),
         generator_optim=OptimConfig(lr=5e-5, ema=0.98, ema_start=20),
         fake_score_optim=OptimConfig(lr=1e-4),
         discriminator_optim=OptimConfig(lr=1e-3),
@@ -45,6 +47,15 @@ def shapes() -> Recipe:
         name="asd", method=method, data=PromptData(world=SHAPES.world), steps=400, batch=24, init="shapes-init"
     )
     return SHAPES.distillation("asd.shapes", stage, runtime=Runtime(compile=True, checkpoint_every=20, sample_every=40))
+
+
+def heads_for(backbone: DiTConfig) -> DiscriminatorConfig:
+    """Heads that tap a backbone near its middle, at two thirds, and at its end, as 12, 21 and 29 do of 30 blocks."""
+    depth = backbone.num_layers
+    layers = tuple(max(0, round(depth * share) - 1) for share in (13 / 30, 22 / 30, 1.0))
+    return DiscriminatorConfig(
+        layers=tuple(dict.fromkeys(layers)), num_logits=4, num_heads=backbone.num_heads, ffn_dim=backbone.ffn_dim
+    )
 
 
 def wan_1_3b() -> Recipe:
