@@ -200,7 +200,7 @@ class PromptFileData:
     seed: int = 0
     """Of the order."""
 
-    def open(self, materials: Materials) -> Source:
+    def open(self, materials: Materials) -> PromptFileSource:
         path = Path(self.path)
         if not path.is_file():
             raise ValueError(f"PromptFileData.path must be a text file with one prompt a line, found no file {path}")

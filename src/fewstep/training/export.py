@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +38,7 @@ def export_model(
     if not isinstance(generator, VideoDiT):
         raise TypeError(f"a stage's generator is a VideoDiT, VideoVAE or TextEncoder, got {type(generator).__name__}")
     if recipe.components is None:
-        parts = {"vae": materials.vae, "text_encoder": materials.text_encoder}
+        parts: dict[str, Any] = {"vae": materials.vae, "text_encoder": materials.text_encoder}
         return save_model(folder, make_passport(recipe, stage, steps, {}), transformer=generator, **parts, dtype=dtype)
     shared = shared_parts(folder, materials.networks.folder(recipe.components))
     return save_model(folder, make_passport(recipe, stage, steps, shared), transformer=generator, dtype=dtype)
@@ -46,7 +47,7 @@ def export_model(
 def make_passport(recipe: Recipe, stage: Stage, steps: int, components: dict[str, str]) -> Passport:
     """How the stage's generator is meant to be sampled, and where it comes from."""
     clip, method = recipe.clip, stage.method
-    facts = {
+    facts: dict[str, Any] = {
         "name": recipe.name,
         "latent_frames": clip.latent_frames,
         "height": clip.height,
@@ -65,7 +66,12 @@ def make_passport(recipe: Recipe, stage: Stage, steps: int, components: dict[str
         return Passport(kind="teacher", **facts)
     facts |= {"latent_frames": method.latent_shape[0], "guidance": 1.0}
     schedule = method.sampling if isinstance(method, Respaceable) else "prefix"
-    chunks = {"layout": method.layout, "levels": tuple(method.levels), "context": method.context, "schedule": schedule}
+    chunks: dict[str, Any] = {
+        "layout": method.layout,
+        "levels": tuple(method.levels),
+        "context": method.context,
+        "schedule": schedule,
+    }
     return Passport(kind="student", **facts, **chunks)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -76,7 +77,7 @@ class Monitor:
         with computing(materials.dtype, materials.device):
             if not isinstance(method, Streaming):
                 noise = self._noise(tuple(self.watch.latents.shape[1:]), materials.device)
-                options = {"steps": ODE_STEPS, "shift": self.clip.shift, "guidance": self.clip.guidance}
+                options: dict[str, Any] = {"steps": ODE_STEPS, "shift": self.clip.shift, "guidance": self.clip.guidance}
                 return {"ode": sample_ode(self.generator, noise, batch.text, batch.null_text, **options).float()}
             clips = {}
             for steps in dict.fromkeys((len(method.levels), 1)):

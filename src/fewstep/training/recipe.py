@@ -13,15 +13,17 @@ from enum import Enum
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+from fewstep.diffusion.rng import Rng
 from fewstep.diffusion.steps import Schedule
 from fewstep.hardware import Precision
-from fewstep.methods.base import MethodConfig
+from fewstep.methods.base import Method
 from fewstep.models.cache import Context
 from fewstep.models.layout import ChunkLayout
 
 if TYPE_CHECKING:
     from fewstep.training.data import Source
     from fewstep.training.materials import Materials
+    from fewstep.training.networks import RecipeNetworks
 
 RECIPES = "fewstep.recipes"
 """Package whose modules short recipe names refer to."""
@@ -32,6 +34,13 @@ FREE = re.compile(r"stages\.\d+\.steps|runtime\.(checkpoint_every|keep|sample_ev
 
 class RecipeError(ValueError):
     """A recipe that does not exist, cannot be built, or is not the one that a folder was trained with."""
+
+
+@runtime_checkable
+class StageMethod(Protocol):
+    """A frozen dataclass that can make its method from what training provides (`fewstep.methods.base.MethodConfig`)."""
+
+    def build(self, networks: RecipeNetworks, rng: Rng) -> Method: ...
 
 
 @runtime_checkable
@@ -91,7 +100,7 @@ class Stage:
 
     name: str
     """Its folder in the run; later stages may start from it by this name."""
-    method: MethodConfig
+    method: StageMethod
     """The method and its hyper-parameters."""
     data: DataConfig
     """Where its batches come from."""
