@@ -93,11 +93,12 @@ def flow_pairs(frames: np.ndarray) -> np.ndarray:
     Objects differ from the background in colour more than in brightness, so a single grey flow reads too low.
     """
     kept = frames[::FLOW_STRIDE]
-    method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
+    method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     channels = np.ascontiguousarray(kept.transpose(0, 3, 1, 2))
     flows = np.empty((len(kept) - 1, *kept.shape[1:3], 2), np.float32)
+    still = np.zeros((*kept.shape[1:3], 2), np.float32)
     for out, before, after in zip(flows, channels, channels[1:], strict=False):
-        options = np.stack([method.calc(one, two, None) for one, two in zip(before, after, strict=True)])
+        options = np.stack([method.calc(one, two, still) for one, two in zip(before, after, strict=True)])
         speed = (options**2).sum(-1)
         out[:] = np.take_along_axis(options, speed.argmax(0)[None, ..., None], 0)[0]
     return flows
@@ -145,9 +146,8 @@ def subject_consistency(verdict: Verdict) -> float:
         size = np.where(track.shapes >= 0, np.sqrt(np.nan_to_num(track.area)), 0.0)
         features[np.arange(frames), slot, track.shapes + 1] = size
         features[np.arange(frames), slot, len(SHAPES) + 2 + track.fills] = size
-    features = features.reshape(frames, -1)
-    norms = np.linalg.norm(features, axis=1)
-    unit = features / np.maximum(norms, 1e-9)[:, None]
+    flat = features.reshape(frames, -1)
+    unit = flat / np.maximum(np.linalg.norm(flat, axis=1), 1e-9)[:, None]
     return float(((unit[1:] * unit[:-1]).sum(1) + unit[1:] @ unit[0]).mean()) / 2
 
 

@@ -81,7 +81,7 @@ def sprite(shape: str, colour: str, fill: str, radius: float) -> np.ndarray:
     The even box filter moves the centre from index (s - 1) / 2 to s / 2.
     """
     mask = silhouette(shape, radius)
-    paint = np.broadcast_to(np.float32(COLOURS[colour]), (*mask.shape, 3)).copy()
+    paint = np.broadcast_to(np.array(COLOURS[colour], np.float32), (*mask.shape, 3)).copy()
     if fill != "solid":
         inside = cv2.distanceTransform(mask, cv2.DIST_L2, 5) > RIM * SUPERSAMPLE
         paint[inside & _pattern(fill, mask.shape[0])] = CONTRAST[colour]

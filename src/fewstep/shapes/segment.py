@@ -24,6 +24,10 @@ MIN_IOU = 0.7
 CANVAS = 48
 """Side of the canvas on which area-normalised masks are compared; the object's area is a sixth of it."""
 UNKNOWN = -1
+CONTRAST_STEP = 18.0
+"""Lightness above or below the background from which a neutral pixel can be a stripe or a dot (textures have 8)."""
+REACH, NEAR = np.ones((7, 7), np.uint8), np.ones((3, 3), np.uint8)
+"""Neighbourhoods in which a stripe joins its own colour, and in which another colour keeps it."""
 
 
 @dataclass(frozen=True)
@@ -124,12 +128,23 @@ ROWS_EXPLAIN = 0.8
 
 
 def blobs(lab: np.ndarray, nearest: np.ndarray, coverage: np.ndarray) -> list[Blob]:
-    """Coloured components of one frame `[H, W, 3]`, largest first."""
+    """Coloured components of one frame `[H, W, 3]`, largest first.
+
+    Stripes and dots belong to the colour around them even where its border has worn away: neutral pixels much brighter
+    or darker than the background join a colour within reach, unless another colour is nearer.
+    """
     covered = coverage >= COVERAGE
+    lightness = lab[..., 0]
+    behind = lightness[coverage < 0.2]
+    level = np.median(behind) if behind.size else 50.0
+    contrast = ~covered & (np.abs(lightness - level) > CONTRAST_STEP)
     found = []
     for index in np.flatnonzero(np.bincount(nearest[covered], minlength=len(PALETTE)) >= MIN_AREA // 2):
         own = (covered & (nearest == index)).astype(np.uint8)
-        closed = cv2.morphologyEx(np.pad(own, 2), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))[2:-2, 2:-2]
+        others = (covered & (nearest != index)).astype(np.uint8)
+        joined = contrast & (cv2.dilate(own, REACH) > 0) & (cv2.dilate(others, NEAR) == 0)
+        whole = np.pad(own | joined.astype(np.uint8), 2)
+        closed = cv2.morphologyEx(whole, cv2.MORPH_CLOSE, NEAR)[2:-2, 2:-2]
         contours, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         for contour in contours:
             if cv2.contourArea(contour) < MIN_AREA / 2:
@@ -145,9 +160,9 @@ def blobs(lab: np.ndarray, nearest: np.ndarray, coverage: np.ndarray) -> list[Bl
 def _blob(lab: np.ndarray, mask: np.ndarray, own: np.ndarray, coverage: np.ndarray, index: int) -> Blob | None:
     moments = cv2.moments(mask, binaryImage=True)
     area = moments["m00"]
-    if area < MIN_AREA:
-        return None
     paint = (mask > 0) & (own > 0)
+    if area < MIN_AREA or paint.sum() < 0.2 * area:
+        return None
     core = lab[paint & (coverage >= np.quantile(coverage[paint], 0.6))].mean(0)
     base, axis = _paint_axis(PALETTE[index])
     offset = core - base - np.clip((core - base) @ axis, 0, 0.5) * axis / (axis @ axis)
