@@ -69,8 +69,8 @@ class Pipeline:
         """A bundled model by name, or a folder in diffusers layout with a `fewstep.json`.
 
         `dtype` "auto" is bfloat16 where the hardware multiplies it natively. `compile` fuses the transformer's blocks
-        and the decoder by torch.compile: slow first clips, faster ones after. Raises ValueError for models that are
-        missing, truncated or foreign.
+        by torch.compile: slow first clips, faster ones after. Raises ValueError for models that are missing, truncated
+        or foreign.
         """
         target = pick_device(device)
         number = pick_dtype(dtype, target)
@@ -83,7 +83,7 @@ class Pipeline:
             folder.passport,
         )
         if compile:
-            compile_networks(pipeline.net, pipeline.vae)
+            compile_blocks(pipeline.net)
         return pipeline
 
     @property
@@ -244,10 +244,12 @@ class Pipeline:
         return self.vae.channels, self.passport.height // stride, self.passport.width // stride
 
 
-def compile_networks(net: VideoDiT, vae: VideoVAE) -> None:
-    """Compile each transformer block and the decoder, in place; the first clip of a new shape pays for it."""
+def compile_blocks(net: VideoDiT) -> None:
+    """Compile each transformer block in place; the first clip of a new shape pays for it.
+
+    The decoder stays eager: its cache changes kind from call to call, and each kind would be compiled anew.
+    """
     # blocks share their code, and a clip runs it with caches of many lengths: each length is compiled once
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MAX_SHAPES)
     for block in net.blocks:
         block.compile()
-    vae.model.decoder.compile()

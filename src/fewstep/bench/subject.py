@@ -13,7 +13,7 @@ from fewstep.models.dit import VideoDiT
 from fewstep.models.layout import ChunkLayout
 from fewstep.models.presets import PRESETS
 from fewstep.models.vae import VideoVAE
-from fewstep.pipeline import Pipeline, compile_networks
+from fewstep.pipeline import Pipeline, compile_blocks
 from fewstep.types import Latents, TextEmbeds
 
 CLIPS: dict[str, tuple[str, tuple[int, int, int], float]] = {
@@ -65,8 +65,8 @@ class Subject:
             raise ValueError(f"a preset must be one of {', '.join(CLIPS)}, got '{preset}'")
         vae_preset, (frames, height, width), fps = CLIPS[preset]
         cfg = PRESETS[preset]
-        torch.manual_seed(0)
-        with torch.device(device):
+        with torch.random.fork_rng(), torch.device(device):
+            torch.manual_seed(0)
             net = randomized(VideoDiT(cfg).to(dtype)).eval()
             decoder = VideoVAE.from_preset(vae or vae_preset).to(device, dtype).eval()
             text = torch.randn(1, cfg.text_len, cfg.text_dim, dtype=dtype)
@@ -92,11 +92,13 @@ class Subject:
 
     def compile(self) -> None:
         """Compile as `Pipeline.compile` does."""
-        compile_networks(self.net, self.vae)
+        compile_blocks(self.net)
 
     def noise(self, frames: int) -> Latents:
         """Random latents; zeros would run faster than real ones."""
-        return torch.randn(1, frames, *self.latents[1:], device=self.device, dtype=self.text.dtype)
+        source = torch.Generator(device=self.device).manual_seed(0)
+        shape = (1, frames, *self.latents[1:])
+        return torch.randn(shape, generator=source, device=self.device, dtype=self.text.dtype)
 
 
 def randomized(net: VideoDiT) -> VideoDiT:

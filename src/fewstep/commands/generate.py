@@ -57,7 +57,7 @@ class Options:
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the networks; auto is bfloat16 where the hardware is fast at it."""
     compile: bool = False
-    """Fuse the networks first (torch.compile): worth it for many clips."""
+    """Fuse the transformer first (torch.compile): worth it for many clips."""
     batch: int = 8
     """Clips made at once."""
 
