@@ -46,7 +46,7 @@ def shapes() -> Recipe:
     stage = Stage(
         name="asd", method=method, data=PromptData(world=SHAPES.world), steps=400, batch=24, init="shapes-init"
     )
-    return SHAPES.distillation("asd.shapes", stage, runtime=Runtime(compile=True, checkpoint_every=20, sample_every=40))
+    return SHAPES.distillation("asd.shapes", stage, runtime=Runtime(checkpoint_every=20, sample_every=40))
 
 
 def heads_for(backbone: DiTConfig) -> DiscriminatorConfig:

@@ -58,4 +58,4 @@ def _shapes(name: str, levels: tuple[float, ...]) -> Recipe:
     stage = Stage(
         name="dmd", method=method, data=PromptData(world=SHAPES.world), steps=400, batch=24, init="shapes-init"
     )
-    return SHAPES.distillation(name, stage, runtime=Runtime(compile=True, checkpoint_every=20, sample_every=40))
+    return SHAPES.distillation(name, stage, runtime=Runtime(checkpoint_every=20, sample_every=40))
