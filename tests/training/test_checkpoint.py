@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
+import pytest
 import torch
 
+from fewstep.files import OutputError
 from fewstep.training.checkpoint import load_newest, save_checkpoint, saved_steps
 
 
@@ -42,3 +45,23 @@ def test_no_folder_or_no_readable_checkpoint_is_a_fresh_start(tmp_path: Path) ->
     assert load_newest(tmp_path / "none", print) is None
     (tmp_path / "cycle-00000001.pt").write_bytes(b"")
     assert load_newest(tmp_path, lambda line: None) is None
+
+
+def test_a_full_disk_is_one_clear_error_and_leaves_the_older_checkpoint(tmp_path: Path) -> None:
+    save(tmp_path, 10)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(OutputError, match=r"cannot write .*cycle-00000020"):
+            save_checkpoint(tmp_path, {"weights": torch.zeros(100_000)}, 20, keep=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["cycle-00000010.pt"]
+
+
+def test_a_broken_newer_checkpoint_does_not_push_out_the_good_ones(tmp_path: Path) -> None:
+    save(tmp_path, 10, 20)
+    (tmp_path / "cycle-00000020.pt").write_bytes(b"half")
+    load_newest(tmp_path, lambda line: None)
+    save(tmp_path, 15, keep=1)
+    assert saved_steps(tmp_path) == [15]

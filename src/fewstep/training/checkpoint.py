@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from fewstep.files import atomic_output
+from fewstep.files import OutputError, atomic_output
 
 NAME = "cycle-{:08d}.pt"
 PATTERN = re.compile(r"cycle-(\d{8})\.pt")
@@ -29,7 +29,11 @@ def save_checkpoint(folder: Path, state: dict[str, Any], step: int, keep: int) -
     """
     path = folder / NAME.format(step)
     with atomic_output(path) as scratch:
-        torch.save(state, scratch)
+        try:
+            torch.save(state, scratch)
+        except RuntimeError as error:  # torch's own writer does not raise OSError
+            reason = str(error).splitlines()[0]
+            raise OutputError(f"cannot write {path}: {reason}; free some space or choose another disk") from error
         _flush(scratch)
     _flush(folder)
     for old in saved_steps(folder)[:-keep]:
@@ -38,7 +42,10 @@ def save_checkpoint(folder: Path, state: dict[str, Any], step: int, keep: int) -
 
 
 def load_newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
-    """State of the newest checkpoint that can be read, or None; files that a kill left behind are removed."""
+    """State of the newest checkpoint that can be read, or None; unreadable ones are set aside as `.broken`.
+
+    Scratch files that a kill left behind are removed.
+    """
     if not folder.is_dir():
         return None
     for scratch in folder.glob(".cycle-*.pt"):
@@ -50,7 +57,7 @@ def load_newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | N
         except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             warn(f"{path} cannot be read ({reason}): falling back to the checkpoint before it")
-            path.unlink(missing_ok=True)
+            path.rename(path.with_suffix(".broken"))
     return None
 
 
