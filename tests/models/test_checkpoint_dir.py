@@ -158,7 +158,7 @@ def test_models_resolve_by_path_and_by_bundled_name(folder: Path, tmp_path: Path
     with pytest.raises(ModelError, match="perhaps you meant 'shapes-asd'"):
         resolve_model("shape-asd")
     with pytest.raises(ModelError, match="not in this installation"):
-        resolve_model("shapes-dmd1")
+        resolve_model("shapes-teacher")
     with pytest.raises(ModelError, match="no model is called or at"):
         resolve_model("nowhere/model")
 

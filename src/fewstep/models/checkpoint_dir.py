@@ -29,7 +29,7 @@ from fewstep.models.weights import load_transformer, save_transformer
 PASSPORT = "fewstep.json"
 PARTS = ("transformer", "vae", "text_encoder", "tokenizer")
 ASSETS = Path(__file__).parents[1] / "assets"
-BUNDLED = ("shapes-teacher", "shapes-init", "shapes-asd", "shapes-dmd4", "shapes-dmd2", "shapes-dmd1")
+BUNDLED = ("shapes-teacher", "shapes-init", "shapes-asd")
 """Models that come with the package, in the order of the lessons; `shapes-base` holds the parts that they share."""
 
 
