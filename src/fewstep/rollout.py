@@ -69,9 +69,9 @@ def stream(
     cache: Cache | None = None
     pending, said = prefix, None
     for index, chunk in enumerate(chunks):
-        if cache is None:
-            cache = _ring(net, chunk.noise, context, commit) if ring else KVCache.empty(net.cfg.num_layers)
         prompt = said if said and said.embeds is chunk.text else _Prompt(chunk.text, net.encode_text(chunk.text))
+        if cache is None:
+            cache = _ring(net, chunk.noise, prompt.kv, context, commit) if ring else KVCache.empty(net.cfg.num_layers)
         said, sigmas = said or prompt, plan.sigmas(index)
         carries_gradient = torch.is_grad_enabled() and len(sigmas) == 1
         if pending is not None and (commit == "sequential" or said is not prompt or carries_gradient):
@@ -144,10 +144,11 @@ def _denoise(
     return x0, cache
 
 
-def _ring(net: VideoDiT, like: Latents, context: Context, commit: Commit) -> RingKVCache:
+def _ring(net: VideoDiT, like: Latents, text: TextKV, context: Context, commit: Commit) -> RingKVCache:
     if context.window is None:
         raise ValueError("ring=True needs a bound on the past, got a Context without window; give it one")
-    return RingKVCache.allocate(net.cfg, like, context.window + (like.shape[1] if commit == "packed" else 0))
+    slots = context.window + (like.shape[1] if commit == "packed" else 0)
+    return RingKVCache.allocate(net.cfg, like, text.layers[0], slots)
 
 
 def _level(x: Latents, sigma: float) -> torch.Tensor:

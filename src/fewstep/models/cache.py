@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -85,6 +85,7 @@ class Plan:
     views: tuple[View, ...]
 
 
+@runtime_checkable
 class Past(Protocol):
     """One block's remembered keys and values."""
 
@@ -93,6 +94,7 @@ class Past(Protocol):
         ...
 
 
+@runtime_checkable
 class Cache(Protocol):
     """Keys and values of the frames so far."""
 

@@ -51,11 +51,15 @@ class RingKVCache:
         self.num_frames = 0
 
     @classmethod
-    def allocate(cls, cfg: DiTConfig, like: Latents, slots: int) -> RingKVCache:
-        """Buffers of `slots` frames for clips with the batch, size, dtype and device of `like`."""
+    def allocate(cls, cfg: DiTConfig, like: Latents, kv: KV, slots: int) -> RingKVCache:
+        """Buffers of `slots` frames for clips of the batch and size of `like`, in the dtypes and on the device of `kv`.
+
+        Latents may be finer than the network computes: any keys and values that it made say how it does.
+        """
         rows, cols = like.shape[3] // cfg.patch[1], like.shape[4] // cfg.patch[2]
         shape = (like.shape[0], slots * rows * cols, cfg.num_heads, cfg.head_dim)
-        return cls([(like.new_empty(shape), like.new_empty(shape)) for _ in range(cfg.num_layers)], slots)
+        k, v = kv
+        return cls([(k.new_empty(shape), v.new_empty(shape)) for _ in range(cfg.num_layers)], slots)
 
     def open(self, sizes: Sequence[int], context: Context) -> tuple[Plan, Sequence[Past]]:
         slots, taken = self._place(sizes, context)
