@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import torch
 
@@ -72,6 +74,20 @@ def test_a_prompt_that_is_too_long_is_refused_or_cut(encoder):
     tokens = encoder.tokenize([long], truncate=True)
     assert tokens.shape == (1, 12)
     assert int(tokens[0, -1]) == encoder.tokenizer.eos_token_id
+
+
+def test_a_long_prompt_is_one_error_and_no_warning(caplog):
+    encoder = TextEncoder.from_preset("tiny")  # a tokenizer warns only once
+    encoder.truncate = False
+    logger = logging.getLogger("transformers")
+    logger.addHandler(caplog.handler)
+    try:
+        with pytest.raises(PromptError, match="must fit in 8 tokens"):
+            encoder.encode(["a red circle " * 10])
+        encoder.encode(["a red circle " * 10], truncate=True)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert not caplog.messages
 
 
 def test_null_is_the_embedding_of_no_text_or_of_the_negative_prompt(encoder):

@@ -132,7 +132,7 @@ class TextEncoder(nn.Module):
         text = clean(prompt)
         if not text:
             raise PromptError(f"a prompt must say something, got {prompt!r}; null() is the embedding of no prompt")
-        ids = self.tokenizer(text)["input_ids"]
+        ids = self.tokenizer(text, verbose=False)["input_ids"]  # lengths are our affair: no warning besides the error
         if len(ids) > self.text_len and not truncate:
             shown = text if len(text) <= 60 else f"{text[:60]}..."
             raise PromptError(
