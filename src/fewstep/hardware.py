@@ -49,7 +49,15 @@ def has_fast_bf16(device: torch.device) -> bool:
     """Whether bfloat16 products run natively on `device`; emulated ones are slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return any(map(_cpu_has, ("avx512_bf16", "amx_tile")))
+
+
+def _cpu_has(feature: str) -> bool:
+    """Whether the CPU has an instruction set; torch and Linux call those asked for here by the same names."""
+    if hasattr(torch.cpu, "get_capabilities"):
+        return bool(torch.cpu.get_capabilities().get(feature, False))
+    info = Path("/proc/cpuinfo")  # an older torch says it by private names only, which come and go
+    return info.is_file() and feature in info.read_text().split()
 
 
 def synchronize(device: torch.device) -> None:
