@@ -112,6 +112,18 @@ def test_the_generator_learns_at_every_step_count_and_the_discriminator_where_th
     assert drawn["generator"].count(4) / 200 == pytest.approx(0.25, abs=0.08), "a quarter of the updates is pure DMD"
 
 
+def test_step_counts_agree_on_all_ranks_after_any_number_of_losses():
+    drawn = []
+    for rank in (0, 1):
+        method = ASDConfig(latent_shape=(2, 16, 4, 4), layout=ChunkLayout(chunk=2), discriminator=HEADS).build(
+            Networks(), Rng(5, rank=rank)
+        )
+        for _ in range(rank):
+            method.fake_score_loss(read(), n=1)
+        drawn.append([turn.loss.keywords["n"] for step in range(20) for turn in method.turns(step)])
+    assert drawn[0] == drawn[1]
+
+
 def test_all_steps_have_no_adversarial_term():
     method = build(alpha=5.0)
     freeze_all_but(method, "generator")
