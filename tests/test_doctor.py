@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import torch
 
 from fewstep.doctor import examine, fit
-from fewstep.hardware import has_fast_bf16, pick_dtype, total_memory
+from fewstep.hardware import can_compile, has_fast_bf16, pick_dtype, total_memory
 from fewstep.models.presets import PRESETS
+from fewstep.pipeline import compile_blocks
 
 
 def test_what_fits_grows_with_memory():
@@ -24,7 +26,14 @@ def test_an_examination_covers_every_preset_and_is_plain_values():
     found = examine()
     assert [fit.preset for fit in found.devices[0].fits] == list(PRESETS)
     assert found.devices[0].memory_gb == total_memory(torch.device("cpu")) / 1e9
+    assert ("torch.compile for cpu" in found.backends) == can_compile(torch.device("cpu"))
     assert json.loads(json.dumps(found.to_json()))["versions"]["torch"]
+
+
+def test_compiling_without_a_compiler_is_refused_before_the_work(monkeypatch, tiny_net):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ValueError, match=r"needs a C\+\+ compiler .*leave compile off"):
+        compile_blocks(tiny_net)
 
 
 def test_auto_precision_follows_the_hardware():

@@ -14,7 +14,7 @@ import torch
 
 from fewstep.bench.flops import cache_bytes, parameter_count
 from fewstep.bench.subject import CLIPS
-from fewstep.hardware import device_name, has_fast_bf16, pick_device, total_memory
+from fewstep.hardware import can_compile, device_name, has_fast_bf16, pick_device, total_memory
 from fewstep.models.presets import PRESETS
 
 GB = 1e9
@@ -67,6 +67,8 @@ class Examination:
     cores: int
     threads: int
     disk_free_gb: float
+    backends: tuple[str, ...]
+    """Libraries that torch computes with here, and devices that it can compile for."""
     devices: tuple[Device, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -88,6 +90,7 @@ def examine(folder: Path | str = ".") -> Examination:
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         threads=torch.get_num_threads(),
         disk_free_gb=shutil.disk_usage(folder).free / GB,
+        backends=_backends(places),
         devices=tuple(_device(pick_device(place)) for place in places),
     )
 
@@ -115,6 +118,18 @@ def _device(device: torch.device) -> Device:
         features=_attention_kernels() if device.type == "cuda" else _instruction_sets(),
         fits=tuple(fit(preset, memory, 2 if fast else 4) for preset in PRESETS if preset in CLIPS),
     )
+
+
+def _backends(places: list[str]) -> tuple[str, ...]:
+    libraries = {
+        "oneDNN": torch.backends.mkldnn.is_available(),
+        "MKL": torch.backends.mkl.is_available(),
+        "OpenMP": torch.backends.openmp.is_available(),
+        "cuDNN": torch.backends.cudnn.is_available(),
+    }
+    kinds = dict.fromkeys(place.split(":")[0] for place in places)
+    compiled = [f"torch.compile for {kind}" for kind in kinds if can_compile(torch.device(kind))]
+    return (*(name for name, there in libraries.items() if there), *compiled)
 
 
 def _instruction_sets() -> tuple[str, ...]:

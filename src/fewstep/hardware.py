@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -58,6 +60,20 @@ def _cpu_has(feature: str) -> bool:
         return bool(torch.cpu.get_capabilities().get(feature, False))
     info = Path("/proc/cpuinfo")  # an older torch says it by private names only, which come and go
     return info.is_file() and feature in info.read_text().split()
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether torch.compile finds what it builds with: triton for a GPU, a C++ compiler for the CPU."""
+    if device.type == "cuda":
+        return importlib.util.find_spec("triton") is not None
+    return shutil.which(os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")) is not None
+
+
+def require_compiler(device: torch.device) -> None:
+    """Raise ValueError unless code can be compiled for `device`."""
+    if not can_compile(device):
+        needed = "triton" if device.type == "cuda" else "a C++ compiler (g++, or the one that CXX names)"
+        raise ValueError(f"compiling for {device} needs {needed}, found none: install it, or leave compile off")
 
 
 def synchronize(device: torch.device) -> None:

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from fewstep import rollout as autoregression
 from fewstep.diffusion.steps import StepPlan
-from fewstep.hardware import Precision, Stopwatch, pick_device, pick_dtype
+from fewstep.hardware import Precision, Stopwatch, pick_device, pick_dtype, require_compiler
 from fewstep.models.cache import Context
 from fewstep.models.checkpoint_dir import ModelDir, Passport, resolve_model
 from fewstep.models.dit import VideoDiT
@@ -248,7 +248,9 @@ def compile_blocks(net: VideoDiT) -> None:
     """Compile each transformer block in place; the first clip of a new shape pays for it.
 
     The decoder stays eager: its cache changes kind from call to call, and each kind would be compiled anew.
+    Raises ValueError where there is no compiler.
     """
+    require_compiler(next(net.parameters()).device)
     # blocks share their code, and a clip runs it with caches of many lengths: each length is compiled once
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MAX_SHAPES)
     for block in net.blocks:

@@ -46,6 +46,7 @@ def _print(found: Examination) -> None:
     console.print(
         f"{found.cores} cores, {found.threads} threads in torch, {found.disk_free_gb:.0f} GB of disk free here"
     )
+    console.print(f"torch computes with {', '.join(found.backends) or 'its own code alone'}")
     for name, use in found.missing.items():
         console.print(f"not installed: {name} ({use})")
     for device in found.devices:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from fewstep.hardware import require_compiler
 from fewstep.models.checkpoint_dir import resolve_model
 from fewstep.models.dit import VideoDiT
 from fewstep.models.presets import PRESETS
@@ -110,6 +111,7 @@ class RecipeNetworks:
 
     def _compiled(self, net: VideoDiT) -> VideoDiT:
         if self.recipe.runtime.compile:
+            require_compiler(self.device)
             for block in net.blocks:
                 block.compile()
         return net
