@@ -24,6 +24,12 @@ def subject() -> Subject:
     return Subject.from_preset("tiny", torch.device("cpu"), torch.float32)
 
 
+def test_a_preset_that_does_not_fit_is_refused_before_it_is_made(monkeypatch):
+    monkeypatch.setattr("fewstep.bench.subject.total_memory", lambda device: 16 * 10**9)
+    with pytest.raises(ValueError, match="needs 57 GB, cpu has 16 GB"):
+        Subject.from_preset("wan_14b", torch.device("cpu"), torch.bfloat16)
+
+
 def test_closed_form_equals_the_published_cost_of_wan():
     cfg, frame = PRESETS["wan_1_3b"], 1560
     assert forward_flops(cfg, 3 * frame, 3 * frame) / 1e12 == pytest.approx(16.2, abs=0.1)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
+from fewstep.bench.flops import parameter_count
 from fewstep.diffusion.steps import shifted_levels
+from fewstep.hardware import total_memory
 from fewstep.models.cache import Context
 from fewstep.models.dit import VideoDiT
 from fewstep.models.layout import ChunkLayout
@@ -60,11 +62,20 @@ class Subject:
 
     @classmethod
     def from_preset(cls, preset: str, device: torch.device, dtype: torch.dtype, *, vae: str | None = None) -> Subject:
-        """Random weights at the size of a preset: speed does not depend on training."""
+        """Random weights at the size of a preset: speed does not depend on training.
+
+        Raises ValueError for an unknown preset, and for one whose weights do not fit into the device's memory.
+        """
         if preset not in CLIPS:
             raise ValueError(f"a preset must be one of {', '.join(CLIPS)}, got '{preset}'")
         vae_preset, (frames, height, width), fps = CLIPS[preset]
         cfg = PRESETS[preset]
+        needed, there = parameter_count(cfg) * torch.float32.itemsize, total_memory(device)
+        if needed > there:
+            raise ValueError(
+                f"preset '{preset}' is made in float32 and needs {needed / 1e9:.0f} GB, {device} has "
+                f"{there / 1e9:.0f} GB: choose a smaller preset or another device"
+            )
         with torch.random.fork_rng(), torch.device(device):
             torch.manual_seed(0)
             net = randomized(VideoDiT(cfg).to(dtype)).eval()
