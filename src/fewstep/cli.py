@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import importlib
 import os
 import signal
@@ -11,6 +12,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+
+from fewstep.files import advice
 
 COMMANDS = {
     "generate": "make clips from prompts with a bundled or own model",
@@ -110,6 +113,8 @@ def _explain(error: Exception) -> str | None:
         return f"memory ran out ({str(error).splitlines()[0]}): ask for fewer frames or clips, or a smaller model"
     if isinstance(error, MemoryError):
         return "memory ran out: ask for fewer frames or clips, or a smaller model"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"cannot write {error.filename or 'a file'}: {advice(error)}"
     return str(error) or type(error).__name__
 
 

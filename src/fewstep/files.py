@@ -58,8 +58,9 @@ def require_writable(path: Path | str) -> None:
         raise OutputError(_explain(path, error)) from error
 
 
-def _explain(path: Path, error: OSError) -> str:
-    advice = {
+def advice(error: OSError) -> str | None:
+    """What is wrong with the file system and what to do about it, for the causes that a user can remove."""
+    return {
         errno.ENOSPC: "the disk is full: free some space or choose another disk",
         errno.EDQUOT: "the disk quota is used up: free some space or choose another disk",
         errno.EFBIG: "the file would exceed the size limit: raise the limit or write a shorter clip",
@@ -70,8 +71,11 @@ def _explain(path: Path, error: OSError) -> str:
         errno.EPERM: "no permission: choose a folder you may write to",
         errno.EROFS: "the file system is read-only: choose another folder",
         errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
-    }.get(error.errno or 0, f"{error.strerror or error}: choose another folder")
-    return f"cannot write {path}: {advice}"
+    }.get(error.errno or 0)
+
+
+def _explain(path: Path, error: OSError) -> str:
+    return f"cannot write {path}: {advice(error) or f'{error.strerror or error}: choose another folder'}"
 
 
 def _umask() -> int:

@@ -99,6 +99,12 @@ def test_an_unwritable_place_is_refused_before_the_work(capsys, student: Path, i
     assert files(in_tmp) == ["file"]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_disk_that_fills_up_while_a_command_writes_is_one_clear_error(capsys, monkeypatch):
+    monkeypatch.setattr("fewstep.commands.models.main", lambda argv: Path("/dev/full").write_text("x"))
+    assert "the disk is full: free some space" in refused(capsys, "models")
+
+
 def test_unknown_models_get_a_suggestion(capsys, in_tmp: Path):
     assert "shapes-asd" in refused(capsys, "generate", "a red ball", "--model", "shape-asd")
 
