@@ -18,7 +18,7 @@ from fewstep.models.cache import Cache, Context, KVCache
 from fewstep.models.dit import TextKV, VideoDiT
 from fewstep.models.layout import ChunkLayout
 from fewstep.models.ring import RingKVCache
-from fewstep.types import Latents, TextEmbeds
+from fewstep.types import Latents, MoreLatents, TextEmbeds
 
 Commit = Literal["sequential", "packed"]
 """A pass of its own for every commit, or each commit in one pass with the next chunk's first denoising step."""
@@ -50,7 +50,7 @@ def stream(
     *,
     context: Context = Context(),
     rng: torch.Generator,
-    prefix: Latents | None = None,
+    prefix: MoreLatents | None = None,
     commit: Commit = "sequential",
     ring: bool = False,
     on_step: OnStep | None = None,
@@ -92,11 +92,11 @@ def rollout(
     layout: ChunkLayout,
     context: Context = Context(),
     rng: torch.Generator,
-    prefix: Latents | None = None,
+    prefix: MoreLatents | None = None,
     commit: Commit = "sequential",
     ring: bool = False,
     on_step: OnStep | None = None,
-) -> Latents:
+) -> MoreLatents:
     """The whole clip, its `prefix` included, from the noise of the frames to be generated; see `stream`.
 
     A prefix takes the place of the first chunk, so the noise behind it divides into chunks of `layout.chunk`. The last
@@ -116,7 +116,7 @@ def _denoise(
     prompt: _Prompt,
     sigmas: tuple[float, ...],
     cache: Cache,
-    pending: Latents | None,
+    pending: MoreLatents | None,
     context: Context,
     rng: torch.Generator,
     on_step: Callable[[int, Latents], None] | None,

@@ -12,6 +12,9 @@ from torch import Tensor
 Latents = Float[Tensor, "b t c h w"]
 """A clip, or part of one, in the VAE's latent space, normalised to about unit variance."""
 
+MoreLatents = Float[Tensor, "b _t c h w"]
+"""Frames of the same clips as the `Latents` beside them, but not as many."""
+
 Sigma = Float[Tensor, "b t"]
 """Noise level in [0, 1] of each latent frame: x_sigma = (1 - sigma) x0 + sigma eps. Never multiplied by 1000."""
 

@@ -14,13 +14,16 @@ from fewstep.models.cache import KV, Past, Plan, View
 from fewstep.models.rope import Rotary, rotary_table, rotate
 
 Heads = Float[Tensor, "b n k e"]
+SeenHeads = Float[Tensor, "b _n k e"]
+SeenRotary = Float[Tensor, "_n 1 pairs 2"]
+"""Of the tokens that answer, as many or as few as they are."""
 
 
 SMALL_SCORES = 2**20
 """Scores per head up to which CPUs may hold them all."""
 
 
-def attend(q: Heads, k: Heads, v: Heads, mask: Bool[Tensor, "q k"] | None = None) -> Float[Tensor, "b n d"]:
+def attend(q: Heads, k: SeenHeads, v: SeenHeads, mask: Bool[Tensor, "n _n"] | None = None) -> Float[Tensor, "b n d"]:
     """Softmax attention, heads merged.
 
     CPUs write small bfloat16 attention out: PyTorch's fused kernel is 3 to 7 times slower there in backward.
@@ -43,8 +46,8 @@ class Sight:
     tokens: int
     """Tokens per frame."""
     queries: Rotary
-    keys: Rotary
-    sinks: tuple[Rotary | None, ...]
+    keys: SeenRotary
+    sinks: tuple[SeenRotary | None, ...]
     """Per view, the rotations of re-phased sink keys."""
 
     @classmethod

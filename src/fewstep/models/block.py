@@ -60,7 +60,7 @@ class Head(nn.Module):
         self.modulation = nn.Parameter(torch.empty(1, 2, dim))
         self.head = nn.Linear(dim, out)
 
-    def forward(self, x: Tokens, time: Float[Tensor, "b t 1 1 d"]) -> Tokens:
+    def forward(self, x: Tokens, time: Float[Tensor, "b t 1 1 d"]) -> Float[Tensor, "b t s _d"]:
         shift, scale = (self.modulation.unsqueeze(2) + time).unbind(2)
         return self.head(modulate(x, shift, scale, self.eps))
 

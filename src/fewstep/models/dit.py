@@ -20,7 +20,7 @@ from fewstep.models.attention import Sight
 from fewstep.models.block import Block, Head, Modulation, Tokens
 from fewstep.models.cache import KV, Cache, Context, KVCache, Past
 from fewstep.models.layout import ChunkLayout
-from fewstep.types import Latents, Sigma, TextEmbeds
+from fewstep.types import Latents, MoreLatents, Sigma, TextEmbeds
 
 TIMESTEPS = 1000
 """Wan conditions on t = 1000 sigma; no other part of the package multiplies."""
@@ -160,7 +160,7 @@ class VideoDiT(nn.Module):
     @torch.no_grad()
     def forward_packed(
         self,
-        clean: Latents,
+        clean: MoreLatents,
         noisy: Latents,
         sigma_noisy: Sigma,
         text: TextEmbeds | TextKV,
@@ -233,7 +233,7 @@ class VideoDiT(nn.Module):
         v = self.head(h, time)
         return rearrange(v, "b t (r s) (p q c) -> b t c (r p) (s q)", r=rows, p=p, q=q).to(x.dtype)
 
-    def _embed_text(self, text: TextEmbeds) -> Float[Tensor, "b l d"]:
+    def _embed_text(self, text: TextEmbeds) -> Float[Tensor, "b _l _d"]:
         length = text.shape[1]
         if length > self.cfg.text_len:
             raise ValueError(f"prompts are limited to text_len={self.cfg.text_len} tokens, got {length}; truncate them")
