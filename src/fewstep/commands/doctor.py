@@ -61,8 +61,12 @@ def _print(found: Examination) -> None:
                 f"{'fits' if fits else 'too large'}: about {_memory(gb)}"
                 for gb, fits in ((fit.generate_gb, fit.generates), (fit.distil_gb, fit.distils))
             ]
-            table.add_row(fit.preset, f"{fit.parameters / 1e6:,.1f} M", *needs)
+            table.add_row(fit.preset, _count(fit.parameters), *needs)
         console.print(table)
+
+
+def _count(parameters: int) -> str:
+    return f"{parameters / 1e6:,.1f} M" if parameters >= 1e6 else f"{parameters / 1e3:,.0f} k"
 
 
 def _memory(gb: float) -> str:
