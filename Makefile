@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --constraint constraints.txt
 RUNS   := runs/embedded
 TRAIN   = $(BIN)/fewstep train $(1) --out $(RUNS)/$(1)
-BUNDLE  = $(BIN)/python -m fewstep.bundle
+BUNDLE  = $(BIN)/python -m fewstep.bundle parts
 
 .DEFAULT_GOAL := help
 .PHONY: help install dev demo test lint types imports typed embedded results bench clean
@@ -74,6 +74,7 @@ results: install  ## Train the DMD baselines, score every model at every plan, p
 	$(BIN)/fewstep evaluate shapes-teacher shapes-init shapes-asd $(RUNS)/self_forcing.shapes/model \
 	  $(RUNS)/self_forcing.shapes_2step/model $(RUNS)/self_forcing.shapes_1step/model --output $(RESULTS)
 	$(BIN)/fewstep table $(RESULTS)
+	$(BIN)/python -m fewstep.bundle scores $(RESULTS)
 
 bench: install  ## Measure streaming speed on this machine
 	$(BIN)/fewstep bench

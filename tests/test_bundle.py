@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fewstep.bundle import bundle
+from fewstep.bundle import bundle, record_scores
 from fewstep.diffusion.steps import shifted_levels
+from fewstep.evaluation.results import Cell, Protocol, save_cell
 from fewstep.models import checkpoint_dir
 from fewstep.models.checkpoint_dir import ModelDir, ModelError, Passport, save_model, shared_parts
 from fewstep.models.dit import VideoDiT
@@ -66,3 +67,28 @@ def test_names_and_sources_that_do_not_fit_are_refused(runs, name, source, said)
     with pytest.raises(ModelError, match=said):
         bundle(name, runs / source)
     assert not (checkpoint_dir.ASSETS / name).exists()
+
+
+def test_measured_scores_reach_the_passport_of_their_model_only(runs, tmp_path):
+    bundle("shapes-base", runs / "vae", runs / "text")
+    bundle("shapes-asd", runs / "asd")
+    protocol = Protocol(split="test", clips=0, seed=0, prompts="p", batch=1, scorer="s")
+    for model, plan, mean in (("shapes-asd", "1*", 61.26), ("another", "4", 99.0)):
+        cell = Cell(
+            row=model,
+            kind="student",
+            model=model,
+            plan=plan,
+            training_seed=0,
+            fingerprint="f",
+            commit=None,
+            trained_by="asd.tiny",
+            protocol=protocol,
+            evaluations=5,
+            commits=2,
+            timing=None,
+            summary={"semantic": {"mean": mean, "low": mean, "high": mean}},
+        )
+        save_cell(cell, tmp_path / "results")
+    (written,) = record_scores(tmp_path / "results")
+    assert ModelDir(written.parent).passport.scores == {"semantic@1*": 61.3}

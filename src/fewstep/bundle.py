@@ -1,4 +1,4 @@
-"""Trained parts into the package's own models: `python -m fewstep.bundle NAME FOLDER ...`; `make embedded` runs it."""
+"""Trained parts, and their scores, into the package's own models: `python -m fewstep.bundle parts NAME FOLDER ...`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
+from fewstep.evaluation.results import load_cells
+from fewstep.files import write_text
 from fewstep.models import checkpoint_dir
 from fewstep.models.checkpoint_dir import PARTS, PASSPORT, ModelDir, ModelError, atomic_folder, shared_parts
 
@@ -42,7 +44,27 @@ def bundle(name: str, *sources: Path) -> Path:
     return target
 
 
-def main(name: Positional[str], sources: Positional[tuple[Path, ...]]) -> None:
+def record_scores(results: Path) -> list[Path]:
+    """Write what `fewstep evaluate` measured in folder `results` into the passports of the bundled models.
+
+    Semantic by plan, of the cells that name a bundled model. Returns the passports written.
+    """
+    written = []
+    cells = load_cells(results)
+    for folder in checkpoint_dir.bundled_models():
+        model = ModelDir(folder)
+        scores = {
+            f"semantic@{cell.plan}": round(cell.summary["semantic"]["mean"], 1)
+            for cell in cells
+            if cell.model == folder.name
+        }
+        if scores:
+            write_text(folder / PASSPORT, replace(model.passport, scores=scores).to_json())
+            written.append(folder / PASSPORT)
+    return written
+
+
+def parts(name: Positional[str], sources: Positional[tuple[Path, ...]]) -> None:
     """Put trained parts into the package.
 
     Args:
@@ -52,5 +74,15 @@ def main(name: Positional[str], sources: Positional[tuple[Path, ...]]) -> None:
     print(f"bundled: {bundle(name, *sources)}")
 
 
+def scores(results: Positional[Path]) -> None:
+    """Put measured scores into the bundled models' passports.
+
+    Args:
+        results: What `fewstep evaluate` wrote.
+    """
+    for path in record_scores(results):
+        print(f"scored: {path}")
+
+
 if __name__ == "__main__":
-    tyro.cli(main)
+    tyro.extras.subcommand_cli_from_dict({"parts": parts, "scores": scores})

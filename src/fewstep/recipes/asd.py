@@ -8,7 +8,18 @@ from fewstep.models.discriminator import DiscriminatorConfig
 from fewstep.models.dit import DiTConfig
 from fewstep.models.presets import PRESETS
 from fewstep.recipes import teacher
-from fewstep.recipes.worlds import SHAPES, SHAPES_SHIFT, TINY, WAN, WAN_PROMPTS, WAN_RUNTIME
+from fewstep.recipes.worlds import (
+    SHAPES,
+    SHAPES_CYCLES,
+    SHAPES_FAKE_SCORE,
+    SHAPES_SCORE_GUIDANCE,
+    SHAPES_SHIFT,
+    SHAPES_STUDENT,
+    TINY,
+    WAN,
+    WAN_PROMPTS,
+    WAN_RUNTIME,
+)
 from fewstep.training.data import PromptData
 from fewstep.training.recipe import Recipe, Runtime, Stage
 
@@ -37,14 +48,19 @@ def shapes() -> Recipe:
         alpha=0.1,
         penalty_weight=5.0,
         shift=SHAPES_SHIFT,
-        guidance=1.0,
+        guidance=SHAPES_SCORE_GUIDANCE,
         discriminator=heads_for(PRESETS[SHAPES.preset]),
-        generator_optim=OptimConfig(lr=5e-5, ema=0.98, ema_start=20),
-        fake_score_optim=OptimConfig(lr=1e-4),
+        generator_optim=SHAPES_STUDENT,
+        fake_score_optim=SHAPES_FAKE_SCORE,
         discriminator_optim=OptimConfig(lr=1e-3),
     )
     stage = Stage(
-        name="asd", method=method, data=PromptData(world=SHAPES.world), steps=400, batch=24, init="shapes-init"
+        name="asd",
+        method=method,
+        data=PromptData(world=SHAPES.world),
+        steps=SHAPES_CYCLES,
+        batch=16,
+        init="shapes-init",
     )
     return SHAPES.distillation("asd.shapes", stage, runtime=Runtime(checkpoint_every=20, sample_every=40))
 

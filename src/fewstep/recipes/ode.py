@@ -5,7 +5,7 @@ from __future__ import annotations
 from fewstep.methods.base import OptimConfig
 from fewstep.methods.ode_init import ODEInitConfig
 from fewstep.recipes import teacher
-from fewstep.recipes.worlds import SHAPES, SHAPES_SHIFT, TINY, WAN, WAN_RUNTIME, WAN_SHIFT
+from fewstep.recipes.worlds import SHAPES, SHAPES_GUIDANCE, SHAPES_SHIFT, TINY, WAN, WAN_RUNTIME, WAN_SHIFT
 from fewstep.training.data import TrajectoryData
 from fewstep.training.recipe import Recipe, Runtime, Stage
 
@@ -25,10 +25,10 @@ def shapes() -> Recipe:
         optim=OptimConfig(lr=3e-4, betas=(0.9, 0.99), clip=1.0, warmup=50, decay=True, ema=0.99),
     )
     data = TrajectoryData(
-        **SHAPES.trajectories, world=SHAPES.world, count=2048, steps=24, shift=SHAPES_SHIFT, guidance=1.5
+        **SHAPES.trajectories, world=SHAPES.world, count=1024, steps=16, shift=SHAPES_SHIFT, guidance=SHAPES_GUIDANCE
     )
-    stage = Stage(name="ode", method=method, data=data, steps=1500, batch=16, init="shapes-teacher")
-    runtime = Runtime(compile=True, checkpoint_every=250, sample_every=250)
+    stage = Stage(name="ode", method=method, data=data, steps=600, batch=16, init="shapes-teacher")
+    runtime = Runtime(checkpoint_every=200, sample_every=300)
     return SHAPES.recipe("ode.shapes", stage, teacher="shapes-teacher", runtime=runtime)
 
 

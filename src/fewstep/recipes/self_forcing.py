@@ -5,7 +5,18 @@ from __future__ import annotations
 from fewstep.methods.base import OptimConfig
 from fewstep.methods.dmd import DMDConfig
 from fewstep.recipes import teacher
-from fewstep.recipes.worlds import SHAPES, SHAPES_SHIFT, TINY, WAN, WAN_PROMPTS, WAN_RUNTIME
+from fewstep.recipes.worlds import (
+    SHAPES,
+    SHAPES_CYCLES,
+    SHAPES_FAKE_SCORE,
+    SHAPES_SCORE_GUIDANCE,
+    SHAPES_SHIFT,
+    SHAPES_STUDENT,
+    TINY,
+    WAN,
+    WAN_PROMPTS,
+    WAN_RUNTIME,
+)
 from fewstep.training.data import PromptData
 from fewstep.training.recipe import Recipe, Runtime, Stage
 
@@ -51,11 +62,16 @@ def _shapes(name: str, levels: tuple[float, ...]) -> Recipe:
     method = DMDConfig(
         **{**SHAPES.student, "levels": levels},
         shift=SHAPES_SHIFT,
-        guidance=1.0,
-        generator_optim=OptimConfig(lr=5e-5, ema=0.98, ema_start=20),
-        fake_score_optim=OptimConfig(lr=1e-4),
+        guidance=SHAPES_SCORE_GUIDANCE,
+        generator_optim=SHAPES_STUDENT,
+        fake_score_optim=SHAPES_FAKE_SCORE,
     )
     stage = Stage(
-        name="dmd", method=method, data=PromptData(world=SHAPES.world), steps=400, batch=24, init="shapes-init"
+        name="dmd",
+        method=method,
+        data=PromptData(world=SHAPES.world),
+        steps=SHAPES_CYCLES,
+        batch=16,
+        init="shapes-init",
     )
     return SHAPES.distillation(name, stage, runtime=Runtime(checkpoint_every=20, sample_every=40))

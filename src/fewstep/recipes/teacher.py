@@ -8,7 +8,6 @@ from fewstep.recipes.worlds import SHAPES, SHAPES_SHIFT, TINY
 from fewstep.training.data import LatentData
 from fewstep.training.recipe import Recipe, Runtime, Stage
 
-
 SHAPES_CLIPS = 4096
 """Clips in the teacher's bank."""
 
@@ -47,11 +46,11 @@ def shapes() -> Recipe:
             name="teacher",
             method=whole,
             data=LatentData(world=SHAPES.world, count=SHAPES_CLIPS),
-            steps=3000,
+            steps=4600,
             batch=16,
             init="start",
         ),
     )
     return SHAPES.recipe(
-        "teacher.shapes", *stages, runtime=Runtime(compile=True, checkpoint_every=250, sample_every=500)
+        "teacher.shapes", *stages, runtime=Runtime(checkpoint_every=250, sample_every=500)
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fewstep.diffusion.steps import shifted_levels
+from fewstep.methods.base import OptimConfig
 from fewstep.models.layout import ChunkLayout
 from fewstep.shapes.grammar import World
 from fewstep.training.data import PromptFileData
@@ -14,6 +15,14 @@ from fewstep.training.recipe import ClipConfig, Recipe, Runtime, Stage
 SHAPES_SHIFT = 3.0
 """Warp of noise levels for 8 x 8 latents; Wan's 5 is for 60 x 104, which have more redundancy to drown."""
 WAN_SHIFT = 5.0
+SHAPES_GUIDANCE = 2.0
+"""Of the embedded teacher, usual convention: of 1, 1.5, 2 and 3 the best of its own samples; Wan takes 5."""
+SHAPES_SCORE_GUIDANCE = 1.5
+"""Of the teacher's score in distillation: at 4, which Wan takes, DMD ruins a student of this size."""
+SHAPES_CYCLES = 80
+"""Cycles, so generator updates, of every embedded student: the comparison is at equal generator updates."""
+SHAPES_STUDENT = OptimConfig(lr=7e-5, clip=10.0, warmup=5, ema=0.95, ema_start=20)
+SHAPES_FAKE_SCORE = OptimConfig(lr=2e-4, clip=10.0, warmup=5)
 NEGATIVE_PROMPT = (
     "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，丑陋的，残缺的，"
     "多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，手指融合，静止不动的画面，杂乱的背景，三条腿，"
@@ -36,6 +45,8 @@ class Size:
     teacher: str | None = None
     """What distillation matches."""
     fake_score: str | None = None
+    storage: str = "float32"
+    """Of the weights in result folders."""
 
     @property
     def student(self) -> dict[str, Any]:
@@ -49,8 +60,8 @@ class Size:
 
     def recipe(self, name: str, *stages: Stage, **changed: Any) -> Recipe:
         """A recipe at this size."""
-        given = {"preset": self.preset, "components": self.components, "clip": self.clip, **changed}
-        return Recipe(name=name, stages=stages, **given)
+        fixed = {"preset": self.preset, "components": self.components, "clip": self.clip, "storage": self.storage}
+        return Recipe(name=name, stages=stages, **{**fixed, **changed})
 
     def distillation(self, name: str, stage: Stage, runtime: Runtime) -> Recipe:
         """A recipe of one stage that needs a teacher and a fake score."""
@@ -69,11 +80,12 @@ TINY = Size(
 SHAPES = Size(
     preset="shapes",
     components="shapes-base",
-    clip=ClipConfig(shift=SHAPES_SHIFT),
+    clip=ClipConfig(shift=SHAPES_SHIFT, guidance=SHAPES_GUIDANCE),
     latent_shape=(9, 16, 8, 8),
     levels=shifted_levels(shift=SHAPES_SHIFT),
     chunk=3,
     teacher="shapes-teacher",
+    storage="bfloat16",
 )
 WAN = Size(
     preset="wan_1_3b",
