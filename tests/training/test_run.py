@@ -37,15 +37,16 @@ def run(out: Path, recipe: Recipe, said: io.StringIO | None = None) -> Path:
     return run_recipe(recipe, out, display=LineDisplay(1000, said or io.StringIO()))
 
 
-def killed_again_and_again(out: Path, seed: int) -> int:
-    """Start the run in a child, kill it after a random time, until it gets to its end; returns the number of kills."""
+def killed_again_and_again(out: Path, seed: int, span: float) -> int:
+    """Start the run in a child, kill it after a random part of the `span` in seconds that a whole run takes, until it
+    gets to its end; returns the number of kills."""
     rng, kills = random.Random(seed), 0
     while True:
         child = os.fork()
         if child == 0:
             run(out, recipe())
             os._exit(0)
-        patience = rng.uniform(0.02, 1.0) if kills < 4 else 1000.0
+        patience = rng.uniform(0.05, 0.6) * span if kills < 4 else 1000.0
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             done, status = os.waitpid(child, os.WNOHANG)
@@ -74,7 +75,9 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_weights(tmp_path: Pat
 
 def main(folder: Path) -> None:
     run(folder / "whole", recipe())
-    print(killed_again_and_again(folder / "killed", seed=0))
+    started = time.monotonic()
+    run(folder / "timed", recipe())
+    print(killed_again_and_again(folder / "killed", seed=0, span=time.monotonic() - started))
 
 
 def test_more_steps_continue_a_finished_run_and_equal_one_that_had_them(tmp_path: Path) -> None:
