@@ -131,7 +131,7 @@ class TextEncoder(nn.Module):
             raise PromptError(f"a prompt must be text, got {prompt!r}")
         text = clean(prompt)
         if not text:
-            raise PromptError(f"a prompt must say something, got {prompt!r}; null() is the embedding of no prompt")
+            raise PromptError(f"a prompt must say something, got {prompt!r}: describe what the clip shows")
         ids = self.tokenizer(text, verbose=False)["input_ids"]  # lengths are our affair: no warning besides the error
         if len(ids) > self.text_len and not truncate:
             shown = text if len(text) <= 60 else f"{text[:60]}..."
