@@ -95,6 +95,12 @@ def shifted_levels(raw: Sequence[int | float] = (1000, 750, 500, 250), shift: fl
     return tuple(shift_sigma(entry / 1000, shift) for entry in entries)
 
 
+def read_plan_name(name: str) -> tuple[int, bool] | None:
+    """Steps of a plan's name and whether it has the star: "2*" is (2, True). None for what is no plan's name."""
+    match = re.fullmatch(r"([1-9]\d*)(\*?)", name)
+    return None if match is None else (int(match[1]), bool(match[2]))
+
+
 def named_plan(levels: Sequence[float], name: str, schedule: Schedule = "prefix") -> StepPlan:
     """The plan that the tables call "4", "2", "2*", "1" or "1*" for a student with these `levels`.
 
@@ -102,11 +108,12 @@ def named_plan(levels: Sequence[float], name: str, schedule: Schedule = "prefix"
     other chunks, cut from the list by `schedule`.
     """
     full = StepPlan.uniform(levels)
-    match = re.fullmatch(r"(\d+)(\*?)", name.strip())
-    if match is None or not 1 <= int(match[1]) <= full.steps:
+    found = read_plan_name(name.strip())
+    if found is None or found[0] > full.steps:
         raise ValueError(
             f"a step plan is named by a count from 1 to {full.steps}, the levels of this model, with an optional "
             f'star for an enhanced first chunk, such as "{full.steps}" or "1*"; got "{name}"'
         )
-    plan = full.shorten(int(match[1]), schedule)
-    return plan.enhance_first(full.rest) if match[2] else plan
+    steps, starred = found
+    plan = full.shorten(steps, schedule)
+    return plan.enhance_first(full.rest) if starred else plan

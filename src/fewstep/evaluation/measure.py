@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fewstep.diffusion.steps import read_plan_name
 from fewstep.evaluation.results import ResultsError, Timing
 from fewstep.evaluation.scores import row_of
 from fewstep.evaluation.shapebench import score_clip
@@ -90,13 +90,14 @@ def serves(passport: Passport, plan: str) -> bool:
 
     Raises ValueError for a name that is no plan.
     """
-    match = re.fullmatch(r"([1-9]\d*)(\*?)", plan)
-    if match is None or (match[2] and int(match[1]) >= ENHANCED):
+    found = read_plan_name(plan)
+    if found is None or (found[1] and found[0] >= ENHANCED):
         raise ValueError(
             f"a plan is a number of steps, with a star below {ENHANCED} for an enhanced first chunk, such as 4, 2* "
             f"or 1, got '{plan}'"
         )
-    return len(passport.levels) >= (ENHANCED if match[2] else int(match[1]))
+    steps, starred = found
+    return len(passport.levels) >= (ENHANCED if starred else steps)
 
 
 def measure(

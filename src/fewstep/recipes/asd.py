@@ -8,20 +8,9 @@ from fewstep.models.discriminator import DiscriminatorConfig
 from fewstep.models.dit import DiTConfig
 from fewstep.models.presets import PRESETS
 from fewstep.recipes import teacher
-from fewstep.recipes.worlds import (
-    SHAPES,
-    SHAPES_CYCLES,
-    SHAPES_FAKE_SCORE,
-    SHAPES_SCORE_GUIDANCE,
-    SHAPES_SHIFT,
-    SHAPES_STUDENT,
-    TINY,
-    WAN,
-    WAN_PROMPTS,
-    WAN_RUNTIME,
-)
+from fewstep.recipes.worlds import SHAPES, SHAPES_MATCHING, TINY, WAN, WAN_PROMPTS, WAN_RUNTIME
 from fewstep.training.data import PromptData
-from fewstep.training.recipe import Recipe, Runtime, Stage
+from fewstep.training.recipe import Recipe, Stage
 
 
 def tiny() -> Recipe:
@@ -45,24 +34,13 @@ def shapes() -> Recipe:
     """The embedded student. alpha, lambda and the heads' rate are found for this size, not copied from Wan's."""
     method = ASDConfig(
         **SHAPES.student,
+        **SHAPES_MATCHING,
         alpha=0.1,
         penalty_weight=5.0,
-        shift=SHAPES_SHIFT,
-        guidance=SHAPES_SCORE_GUIDANCE,
         discriminator=heads_for(PRESETS[SHAPES.preset]),
-        generator_optim=SHAPES_STUDENT,
-        fake_score_optim=SHAPES_FAKE_SCORE,
         discriminator_optim=OptimConfig(lr=1e-3),
     )
-    stage = Stage(
-        name="asd",
-        method=method,
-        data=PromptData(world=SHAPES.world),
-        steps=SHAPES_CYCLES,
-        batch=16,
-        init="shapes-init",
-    )
-    return SHAPES.distillation("asd.shapes", stage, runtime=Runtime(checkpoint_every=20, sample_every=40))
+    return SHAPES.compared("asd.shapes", "asd", method)
 
 
 def heads_for(backbone: DiTConfig) -> DiscriminatorConfig:

@@ -5,20 +5,9 @@ from __future__ import annotations
 from fewstep.methods.base import OptimConfig
 from fewstep.methods.dmd import DMDConfig
 from fewstep.recipes import teacher
-from fewstep.recipes.worlds import (
-    SHAPES,
-    SHAPES_CYCLES,
-    SHAPES_FAKE_SCORE,
-    SHAPES_SCORE_GUIDANCE,
-    SHAPES_SHIFT,
-    SHAPES_STUDENT,
-    TINY,
-    WAN,
-    WAN_PROMPTS,
-    WAN_RUNTIME,
-)
+from fewstep.recipes.worlds import SHAPES, SHAPES_MATCHING, TINY, WAN, WAN_PROMPTS, WAN_RUNTIME
 from fewstep.training.data import PromptData
-from fewstep.training.recipe import Recipe, Runtime, Stage
+from fewstep.training.recipe import Recipe, Stage
 
 
 def tiny() -> Recipe:
@@ -59,19 +48,5 @@ def wan_1_3b() -> Recipe:
 
 
 def _shapes(name: str, levels: tuple[float, ...]) -> Recipe:
-    method = DMDConfig(
-        **{**SHAPES.student, "levels": levels},
-        shift=SHAPES_SHIFT,
-        guidance=SHAPES_SCORE_GUIDANCE,
-        generator_optim=SHAPES_STUDENT,
-        fake_score_optim=SHAPES_FAKE_SCORE,
-    )
-    stage = Stage(
-        name="dmd",
-        method=method,
-        data=PromptData(world=SHAPES.world),
-        steps=SHAPES_CYCLES,
-        batch=16,
-        init="shapes-init",
-    )
-    return SHAPES.distillation(name, stage, runtime=Runtime(checkpoint_every=20, sample_every=40))
+    method = DMDConfig(**{**SHAPES.student, "levels": levels}, **SHAPES_MATCHING)
+    return SHAPES.compared(name, "dmd", method)

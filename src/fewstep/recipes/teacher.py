@@ -51,6 +51,4 @@ def shapes() -> Recipe:
             init="start",
         ),
     )
-    return SHAPES.recipe(
-        "teacher.shapes", *stages, runtime=Runtime(checkpoint_every=250, sample_every=500)
-    )
+    return SHAPES.recipe("teacher.shapes", *stages, runtime=Runtime(checkpoint_every=250, sample_every=500))

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fewstep.diffusion.steps import shifted_levels
-from fewstep.methods.base import OptimConfig
+from fewstep.methods.base import MethodConfig, OptimConfig
 from fewstep.models.layout import ChunkLayout
 from fewstep.shapes.grammar import World
-from fewstep.training.data import PromptFileData
+from fewstep.training.data import PromptData, PromptFileData
 from fewstep.training.recipe import ClipConfig, Recipe, Runtime, Stage
 
 SHAPES_SHIFT = 3.0
@@ -21,8 +21,13 @@ SHAPES_SCORE_GUIDANCE = 1.5
 """Of the teacher's score in distillation: at 4, which Wan takes, DMD ruins a student of this size."""
 SHAPES_CYCLES = 80
 """Cycles, so generator updates, of every embedded student: the comparison is at equal generator updates."""
-SHAPES_STUDENT = OptimConfig(lr=7e-5, clip=10.0, warmup=5, ema=0.95, ema_start=20)
-SHAPES_FAKE_SCORE = OptimConfig(lr=2e-4, clip=10.0, warmup=5)
+SHAPES_MATCHING: dict[str, Any] = {
+    "shift": SHAPES_SHIFT,
+    "guidance": SHAPES_SCORE_GUIDANCE,
+    "generator_optim": OptimConfig(lr=7e-5, clip=10.0, warmup=5, ema=0.95, ema_start=20),
+    "fake_score_optim": OptimConfig(lr=2e-4, clip=10.0, warmup=5),
+}
+"""What the configs of the embedded students have in common beside `SHAPES.student`."""
 NEGATIVE_PROMPT = (
     "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，丑陋的，残缺的，"
     "多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，手指融合，静止不动的画面，杂乱的背景，三条腿，"
@@ -66,6 +71,12 @@ class Size:
     def distillation(self, name: str, stage: Stage, runtime: Runtime) -> Recipe:
         """A recipe of one stage that needs a teacher and a fake score."""
         return self.recipe(name, stage, teacher=self.teacher, fake_score=self.fake_score, runtime=runtime)
+
+    def compared(self, name: str, stage: str, method: MethodConfig) -> Recipe:
+        """An embedded student, trained for as many cycles as every other one, from the same start and prompts."""
+        prompts = PromptData(world=self.world)
+        trained = Stage(name=stage, method=method, data=prompts, steps=SHAPES_CYCLES, batch=16, init="shapes-init")
+        return self.distillation(name, trained, runtime=Runtime(checkpoint_every=20, sample_every=40))
 
 
 TINY = Size(

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from fewstep.methods.autoencoder import measure_latent_stats
 from fewstep.models.checkpoint_dir import Passport, save_model, shared_parts
 from fewstep.models.dit import VideoDiT
 from fewstep.models.text import TextEncoder
@@ -31,7 +32,8 @@ def export_model(
     """
     dtype = None if recipe.storage == "float32" else getattr(torch, recipe.storage)
     if isinstance(generator, VideoVAE):
-        measure_latents(generator, source.reference(STATS_CLIPS).frames.to(materials.device))
+        clips = source.reference(STATS_CLIPS).frames.to(materials.device).split(1)
+        generator.set_latent_stats(*measure_latent_stats(generator, clips))
         return save_model(folder, None, vae=generator, dtype=dtype)
     if isinstance(generator, TextEncoder):
         return save_model(folder, None, text_encoder=generator, dtype=dtype)
@@ -73,13 +75,6 @@ def make_passport(recipe: Recipe, stage: Stage, steps: int, components: dict[str
         "schedule": schedule,
     }
     return Passport(kind="student", **facts, **chunks)
-
-
-@torch.no_grad()
-def measure_latents(vae: VideoVAE, frames: Tensor) -> None:
-    """Make the mean and deviation of the clips' latents, per channel, the autoencoder's normalisation."""
-    means = torch.cat([vae.posterior(clip)[0].float().cpu() for clip in frames.split(1)])
-    vae.set_latent_stats(means.mean(dim=(0, 1, 3, 4)), means.std(dim=(0, 1, 3, 4)))
 
 
 def source_commit() -> str | None:
