@@ -160,6 +160,17 @@ def test_loss_on_the_last_chunk_gives_earlier_chunks_no_gradient(tiny_net, start
     assert noise.grad[:, -3:].abs().sum() > 0
 
 
+def test_behind_an_image_no_gradient_reaches_it_or_earlier_chunks_whatever_the_window(tiny_net, start):
+    noise, text = start
+    image = torch.randn(2, 1, 16, 4, 4, requires_grad=True)
+    noise.requires_grad_()
+    context = Context(1, 4, "relative")
+    run(tiny_net, (noise, text), ONE, context=context, prefix=image)[:, -3:].square().mean().backward()
+    assert noise.grad[:, :-3].abs().sum() == 0
+    assert noise.grad[:, -3:].abs().sum() > 0
+    assert image.grad is None or image.grad.abs().sum() == 0
+
+
 def test_only_the_last_step_of_a_chunk_carries_gradient(tiny_net, start):
     noise, text = start
     steps = []
@@ -207,6 +218,40 @@ def test_an_endless_stream_runs_in_a_window(tiny_net, start):
     clip = torch.cat(list(stream(tiny_net, chunks, ONE, context=context, rng=torch.Generator(), ring=True)), dim=1)
     assert clip.shape[1] == 90
     assert clip.isfinite().all()
+
+
+class Held(Log):
+    """Frames that the cache holds after every commit, and the largest position that any chunk was given."""
+
+    def __init__(self, net, monkeypatch):
+        super().__init__(net, monkeypatch)
+        self.frames, self.positions = [], []
+
+    def _logged(self, name, function):
+        def call(*args, **kwargs):
+            made = function(*args, **kwargs)
+            if isinstance(made, KVCache):
+                self.frames.append(len(made.frames))
+                plan, _ = made.open((4,), args[4])
+                self.positions.append(max(plan.positions))
+            return made
+
+        return call
+
+
+@torch.no_grad()
+def test_past_1024_latent_frames_the_cache_and_the_positions_stay_those_of_the_window(tiny_net, monkeypatch):
+    torch.manual_seed(2)
+    image, text, context = torch.randn(1, 1, 16, 2, 2), torch.randn(1, 8, 32), Context(1, 9, "relative")
+    chunks = [Chunk(torch.randn(1, 4, 16, 2, 2), text) for _ in range(260)]
+    held = Held(tiny_net, monkeypatch)
+    clip = list(stream(tiny_net, chunks, ONE, context=context, rng=torch.Generator(), prefix=image))
+    assert 1 + 4 * len(clip) == 1041
+    assert torch.cat(clip).isfinite().all()
+    assert set(held.frames[2:]) == {9}
+    assert set(held.positions[2:]) == {8}
+    ring = stream(tiny_net, chunks, ONE, context=context, rng=torch.Generator(), prefix=image, ring=True)
+    torch.testing.assert_close(list(ring)[-1], clip[-1], **NEAR)
 
 
 def test_misuse_is_named(tiny_net, start):

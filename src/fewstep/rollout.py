@@ -59,7 +59,8 @@ def stream(
 
     `prefix` (an image or clip, clean) precedes the first chunk as a chunk of its own and is not yielded. A chunk is
     committed, under its own prompt, when its successor is asked for. When gradient is enabled it flows through the last
-    step of each chunk, never from one chunk into another. `ring` keeps the past in preallocated memory, for inference.
+    step of each chunk, never from one chunk into another. `ring` keeps the past in preallocated memory, for inference;
+    an offloaded network keeps it on the host instead.
 
     Raises:
         ValueError: unknown `commit`, a ring without a window, or a window too small for sink and chunk.
@@ -70,6 +71,8 @@ def stream(
     pending, said = prefix, None
     for index, chunk in enumerate(chunks):
         prompt = said if said and said.embeds is chunk.text else _Prompt(chunk.text, net.encode_text(chunk.text))
+        if cache is None:
+            cache = net.placement.cache(net.cfg.num_layers)
         if cache is None:
             cache = _ring(net, chunk.noise, prompt.kv, context, commit) if ring else KVCache.empty(net.cfg.num_layers)
         said, sigmas = said or prompt, plan.sigmas(index)

@@ -6,6 +6,7 @@ n tokens of a clip (t * rows * columns after patchify), k heads, e head width, f
 
 from __future__ import annotations
 
+import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
@@ -21,11 +22,17 @@ Sigma = Float[Tensor, "b t"]
 TextEmbeds = Float[Tensor, "b l d"]
 """Text encoder output, rows past the prompt's end exactly zero."""
 
-Logits = Float[Tensor, "b m"]
-"""Discriminator outputs, one column per judged step count."""
+Logits = Float[Tensor, "_rows m"]
+"""Discriminator outputs, one column per judged step count; one row per clip, or for each frame of each clip."""
 
 Pixels = UInt8[Tensor, "b f 3 H W"]
 """Decoded frames, 0..255, RGB."""
+
+Frames = UInt8[np.ndarray, "f H W 3"]
+"""Pictures of one clip in order, RGB, 0..255."""
+
+Picture = UInt8[np.ndarray, "H W 3"]
+"""One picture, RGB, 0..255."""
 
 Mask = Bool[Tensor, "q k"]
 Scalar = Float[Tensor, ""]

@@ -65,19 +65,25 @@ def test_runs_join_neighbours():
 def test_append_keeps_what_the_chunk_saw_and_leaves_the_old_value_alone():
     context = Context(sink=1, window=6)
     before = filled(KVCache.empty(2), (3, 3), context)
-    held = before.layers[0][0].clone()
+    held = [k.clone() for k, _ in before.layers[0]]
     after = filled(KVCache.empty(2), (3, 3, 3), context)
     assert before.frames == (0, 1, 2, 3, 4, 5)
-    assert torch.equal(before.layers[0][0], held)
+    assert all(torch.equal(k, was) for (k, _), was in zip(before.layers[0], held, strict=True))
     assert after.frames == (0, 4, 5, 6, 7, 8)
-    assert after.layers[1][1].flatten().tolist() == [f for f in after.frames for _ in range(TOKENS)]
+    assert [v.flatten().tolist() for _, v in after.layers[1]] == [[f] * TOKENS for f in after.frames]
     assert after.num_frames == 9
 
 
 def test_nothing_in_a_cache_carries_gradient():
     k, v = (x.requires_grad_() for x in frame_kv(range(3)))
     cache = KVCache.empty(1).append([(k, v)], 3, Context()).append([(k * 2, v * 2)], 3, Context())
-    assert not cache.layers[0][0].requires_grad
+    assert not any(x.requires_grad for kv in cache.layers[0] for x in kv)
+
+
+def test_versions_of_a_cache_share_their_frames():
+    before = KVCache.empty(1).append([frame_kv(range(3))], 3, Context())
+    after = before.append([frame_kv(range(3, 6))], 3, Context())
+    assert [k.data_ptr() for k, _ in after.layers[0][:3]] == [k.data_ptr() for k, _ in before.layers[0]]
 
 
 def test_relative_positions_equal_absolute_ones_until_the_window_is_full():

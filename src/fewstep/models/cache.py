@@ -9,7 +9,7 @@ packed step is two. Keys are kept unrotated, so RoPE positions are a choice made
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -142,25 +142,36 @@ def plan_views(order: Sequence[int], start: int, sizes: Sequence[int], context: 
     return Plan(positions, tuple(range(start - base, start + asked - base)), tuple(views))
 
 
+def visible(frames: Sequence[int], start: int, size: int, context: Context) -> list[int]:
+    """Indices of those of `frames` that the chunk of `size` frames at `start` sees."""
+    sink, local = context.sees(start, start + size)
+    return [i for i, frame in enumerate(frames) if frame in sink or frame in local]
+
+
 @dataclass(frozen=True)
 class Pieces:
-    """Past keys and values as slices of the cache's tensors, joined with the current ones in a single copy."""
+    """Past keys and values frame by frame, joined with the current ones in a single copy."""
 
-    k: tuple[Tensor, ...] = ()
-    v: tuple[Tensor, ...] = ()
+    frames: tuple[KV, ...] = ()
 
     def extend(self, k: Tensor, v: Tensor) -> KV:
-        if not self.k:
+        if not self.frames:
             return k, v
-        return torch.cat((*self.k, k), dim=1), torch.cat((*self.v, v), dim=1)
+        keys, values = zip(*self.frames, strict=True)
+        return torch.cat((*keys, k), dim=1), torch.cat((*values, v), dim=1)
 
 
 @dataclass(frozen=True)
 class KVCache:
     """A value: appending makes a new cache and leaves this one as it was, so that activation checkpointing recomputes
-    from what the forward saw, whatever has been evicted since. Nothing in it carries gradient."""
+    from what the forward saw, whatever has been evicted since. Nothing in it carries gradient.
 
-    layers: tuple[KV | None, ...]
+    Frames are kept apart and shared between a cache and its successors: each is in memory once, however many versions
+    of the cache a graph holds.
+    """
+
+    layers: tuple[tuple[KV, ...], ...]
+    """Per block, keys and values of each frame held."""
     frames: tuple[int, ...] = ()
     """Clip positions of the frames held."""
     num_frames: int = 0
@@ -168,34 +179,27 @@ class KVCache:
 
     @classmethod
     def empty(cls, num_layers: int) -> KVCache:
-        return cls((None,) * num_layers)
+        return cls(((),) * num_layers)
 
     def open(self, sizes: Sequence[int], context: Context) -> tuple[Plan, Sequence[Past]]:
         stop = self.num_frames + sum(sizes)
-        kept = self._visible(sizes[0], context)
+        kept = visible(self.frames, self.num_frames, sizes[0], context)
         order = [self.frames[i] for i in kept] + list(range(self.num_frames, stop))
-        return plan_views(order, self.num_frames, sizes, context), self._pieces(kept)
+        pasts = [Pieces(tuple(layer[i] for i in kept)) for layer in self.layers]
+        return plan_views(order, self.num_frames, sizes, context), pasts
 
     def append(self, kvs: Sequence[KV], frames: int, context: Context) -> KVCache:
         """Keeps exactly what the appended chunk itself saw."""
-        kept = self._visible(frames, context)
+        kept = visible(self.frames, self.num_frames, frames, context)
         stop = self.num_frames + frames
         layers = tuple(
-            past.extend(k.detach(), v.detach()) for past, (k, v) in zip(self._pieces(kept), kvs, strict=True)
+            (*(layer[i] for i in kept), *by_frame(kv, frames)) for layer, kv in zip(self.layers, kvs, strict=True)
         )
-        return KVCache(layers, (*(self.frames[i] for i in kept), *range(self.num_frames, stop)), stop)
+        held = (*(self.frames[i] for i in kept), *range(self.num_frames, stop))
+        return replace(self, layers=layers, frames=held, num_frames=stop)
 
-    def _visible(self, size: int, context: Context) -> list[int]:
-        sink, local = context.sees(self.num_frames, self.num_frames + size)
-        return [i for i, frame in enumerate(self.frames) if frame in sink or frame in local]
 
-    def _pieces(self, kept: Sequence[int]) -> list[Pieces]:
-        if not kept:
-            return [Pieces()] * len(self.layers)
-        intervals, pieces = runs(kept), []
-        for layer in self.layers:
-            assert layer is not None  # frames are held
-            tokens = layer[0].shape[1] // len(self.frames)
-            k, v = (tuple(x[:, a * tokens : b * tokens] for a, b in intervals) for x in layer)
-            pieces.append(Pieces(k, v))
-        return pieces
+def by_frame(kv: KV, frames: int) -> tuple[KV, ...]:
+    """Keys and values of each of a chunk's frames, without gradient."""
+    k, v = (x.detach().unflatten(1, (frames, -1)) for x in kv)
+    return tuple(zip(k.unbind(1), v.unbind(1), strict=True))

@@ -6,8 +6,9 @@ Axes: b clip, t latent frame, s tokens of a frame, d width. Tokens are ordered f
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -76,6 +77,28 @@ class Given:
     pasts: Sequence[Past]
 
 
+class Placement(Protocol):
+    """Where blocks and the past are while nobody computes with them."""
+
+    def visit(self, blocks: Sequence[Block]) -> Iterable[Block]:
+        """The blocks in order, each on the network's device while it is its turn."""
+        ...
+
+    def cache(self, num_layers: int) -> Cache | None:
+        """A cache that has seen nothing, where the past has a place of its own; None leaves the choice to the loop."""
+        ...
+
+
+class Resident:
+    """On the network's device, always; `fewstep.models.offload` has the other way."""
+
+    def visit(self, blocks: Sequence[Block]) -> Iterable[Block]:
+        return blocks
+
+    def cache(self, num_layers: int) -> Cache | None:
+        return None
+
+
 class VideoDiT(nn.Module):
     """Velocity of noisy latents, one noise level per frame. Parameter names are those of Wan's own checkpoints."""
 
@@ -83,6 +106,7 @@ class VideoDiT(nn.Module):
         super().__init__()
         self.cfg = cfg
         self.gradient_checkpointing = False
+        self.placement: Placement = Resident()
         self.patch_embedding = nn.Conv3d(cfg.in_channels, cfg.dim, cfg.patch, cfg.patch)
         self.text_embedding = nn.Sequential(
             nn.Linear(cfg.text_dim, cfg.dim), nn.GELU(approximate="tanh"), nn.Linear(cfg.dim, cfg.dim)
@@ -138,10 +162,18 @@ class VideoDiT(nn.Module):
         return self._leave(h, given.time, x), taps
 
     def features(
-        self, x: Latents, sigma: Sigma, text: TextEmbeds | TextKV, *, layers: Sequence[int]
+        self,
+        x: Latents,
+        sigma: Sigma,
+        text: TextEmbeds | TextKV,
+        *,
+        layers: Sequence[int],
+        layout: ChunkLayout | None = None,
+        context: Context = Context(),
     ) -> tuple[Float[Tensor, "b n d"], ...]:
-        """Bidirectional tokens after the 0-based blocks `layers`; the blocks past the last of them are not run."""
-        h, given = self._enter(x, sigma, text, (x.shape[1],), None, Context())
+        """Tokens after the 0-based blocks `layers`; the blocks past the last of them are not run. See `forward`."""
+        sizes = layout.sizes(x.shape[1]) if layout else (x.shape[1],)
+        h, given = self._enter(x, sigma, text, sizes, None, context)
         return self._blocks(h, given, layers, stop=max(layers) + 1)[1]
 
     @torch.no_grad()
@@ -150,11 +182,13 @@ class VideoDiT(nn.Module):
     ) -> Cache:
         """The commit: the cache with this chunk in it. Stops once the last block's keys and values are known."""
         h, given = self._enter(x, sigma, text, (x.shape[1],), cache, context)
-        kvs = []
-        for block, text_of, past in zip(self.blocks[:-1], given.texts, given.pasts, strict=False):
-            h, kv = block(h, given.e, text_of, given.sight, past)
-            kvs.append(kv)
-        kvs.append(self.blocks[-1].keys_values(h, given.e))
+        kvs, last = [], self.blocks[-1]
+        for block, text_of, past in zip(self._in_turn(), given.texts, given.pasts, strict=True):
+            if block is last:
+                kvs.append(block.keys_values(h, given.e))
+            else:
+                h, kv = block(h, given.e, text_of, given.sight, past)
+                kvs.append(kv)
         return cache.append(kvs, x.shape[1], context)
 
     @torch.no_grad()
@@ -172,16 +206,20 @@ class VideoDiT(nn.Module):
         sigma = torch.cat((torch.zeros_like(sigma_noisy[:, :1]).expand(-1, frames), sigma_noisy), dim=1)
         h, given = self._enter(torch.cat((clean, noisy), dim=1), sigma, text, (frames, noisy.shape[1]), cache, context)
         kvs, committed = [], frames * given.sight.tokens
-        for block, text_of, past in zip(self.blocks, given.texts, given.pasts, strict=True):
+        for block, text_of, past in zip(self._in_turn(), given.texts, given.pasts, strict=True):
             h, (k, v) = block(h, given.e, text_of, given.sight, past)
-            kvs.append((k[:, :committed], v[:, :committed]))
+            kvs.append((k[:, :committed].clone(), v[:, :committed].clone()))  # the cache must not keep the noisy half
         return self._leave(h[:, frames:], given.time[:, frames:], noisy), cache.append(kvs, frames, context)
 
     @torch.no_grad()
     def encode_text(self, text: TextEmbeds) -> TextKV:
         """Cross-attention keys and values of a prompt, to be used for as long as the weights stay."""
         embedded = self._embed_text(text)
-        return TextKV(tuple(block.cross_attn.keys_values(embedded) for block in self.blocks))
+        return TextKV(tuple(block.cross_attn.keys_values(embedded) for block in self._in_turn()))
+
+    def _in_turn(self, stop: int | None = None) -> Iterable[Block]:
+        """The first `stop` blocks, or all, each where it computes while it is its turn."""
+        return self.placement.visit(list(self.blocks[:stop]))
 
     def _enter(
         self,
@@ -217,7 +255,7 @@ class VideoDiT(nn.Module):
     ) -> tuple[Tokens, tuple[Tensor, ...]]:
         """Tokens after the blocks, and those after each of `layers`, frames merged."""
         taps = {}
-        for i, block in enumerate(self.blocks[:stop]):
+        for i, block in enumerate(self._in_turn(stop)):
             inputs = (h, given.e, given.texts[i], given.sight, given.pasts[i])
             if self.gradient_checkpointing and torch.is_grad_enabled():
                 h = checkpoint(_tokens_of, block, *inputs, use_reentrant=False)

@@ -27,7 +27,7 @@ def rotary_table(
 
     Remembered per argument: the table is a pure function of them, and the memory is bounded.
     """
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or torch.device(device).type == "meta":
         return _build(positions, rows, cols, head_dim, torch.device(device))
     key = (tuple(positions), rows, cols, head_dim, torch.device(device))
     if key not in _memo:
