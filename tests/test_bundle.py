@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from fewstep.bundle import bundle, record_scores
+from fewstep.checkpoints.folders import find_parts
+from fewstep.checkpoints.open import open_transformer
 from fewstep.diffusion.steps import shifted_levels
 from fewstep.evaluation.results import Cell, Protocol, save_cell
 from fewstep.models import checkpoint_dir
-from fewstep.models.checkpoint_dir import ModelDir, ModelError, Passport, save_model, shared_parts
+from fewstep.models.checkpoint_dir import ModelError, Passport, read_passport, save_model, shared_parts
 from fewstep.models.dit import VideoDiT
 from fewstep.models.presets import PRESETS
 from fewstep.models.text import TextEncoder
@@ -29,7 +31,7 @@ def runs(tmp_path, monkeypatch):
         height=64,
         width=64,
         levels=shifted_levels(shift=3.0),
-        components=shared_parts(folder / "asd", folder / "elsewhere"),
+        components=shared_parts(folder / "asd", find_parts(folder / "elsewhere")),
     )
     save_model(folder / "asd", passport, transformer=VideoDiT(PRESETS["tiny"]))
     return folder
@@ -47,12 +49,12 @@ def test_bundled_parts_and_model_load_by_name_without_the_runs(runs):
 def test_bundling_again_replaces_the_weights(runs):
     bundle("shapes-base", runs / "vae", runs / "text")
     bundle("shapes-asd", runs / "asd")
-    net = ModelDir(runs / "asd").load_transformer()
+    net = open_transformer(runs / "asd")
     with torch.no_grad():
         net.head.head.bias.fill_(0.5)
-    save_model(runs / "asd", ModelDir(runs / "asd").passport, transformer=net)
+    save_model(runs / "asd", read_passport(runs / "asd"), transformer=net)
     folder = bundle("shapes-asd", runs / "asd")
-    assert float(ModelDir(folder).load_transformer().head.head.bias.mean().detach()) == 0.5
+    assert float(open_transformer(folder).head.head.bias.mean().detach()) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -91,4 +93,4 @@ def test_measured_scores_reach_the_passport_of_their_model_only(runs, tmp_path):
         )
         save_cell(cell, tmp_path / "results")
     (written,) = record_scores(tmp_path / "results")
-    assert ModelDir(written.parent).passport.scores == {"semantic@1*": 61.3}
+    assert read_passport(written.parent).scores == {"semantic@1*": 61.3}

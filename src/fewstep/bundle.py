@@ -9,10 +9,11 @@ from pathlib import Path
 import tyro
 from tyro.conf import Positional
 
+from fewstep.checkpoints.folders import find_parts
 from fewstep.evaluation.results import load_cells
 from fewstep.files import write_text
 from fewstep.models import checkpoint_dir
-from fewstep.models.checkpoint_dir import PARTS, PASSPORT, ModelDir, ModelError, atomic_folder, shared_parts
+from fewstep.models.checkpoint_dir import PARTS, PASSPORT, ModelError, atomic_folder, read_passport, shared_parts
 
 BASE = "shapes-base"
 """The bundled folder with the parts that the bundled models share."""
@@ -37,8 +38,8 @@ def bundle(name: str, *sources: Path) -> Path:
         for part in sorted(wanted):
             shutil.copytree(found[part], scratch / part)
         if "transformer" in wanted:
-            passport = ModelDir(found["transformer"].parent).passport
-            shared = shared_parts(target, checkpoint_dir.ASSETS / BASE)
+            passport = read_passport(found["transformer"].parent)
+            shared = shared_parts(target, find_parts(checkpoint_dir.ASSETS / BASE))
             text = replace(passport, name=name, components=shared).to_json()
             (scratch / PASSPORT).write_text(text, encoding="utf-8")
     return target
@@ -52,14 +53,13 @@ def record_scores(results: Path) -> list[Path]:
     written = []
     cells = load_cells(results)
     for folder in checkpoint_dir.bundled_models():
-        model = ModelDir(folder)
         scores = {
             f"semantic@{cell.plan}": round(cell.summary["semantic"]["mean"], 1)
             for cell in cells
             if cell.model == folder.name
         }
         if scores:
-            write_text(folder / PASSPORT, replace(model.passport, scores=scores).to_json())
+            write_text(folder / PASSPORT, replace(read_passport(folder), scores=scores).to_json())
             written.append(folder / PASSPORT)
     return written
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from fewstep.checkpoints.open import open_transformer
 from fewstep.models.dit import VideoDiT
 from fewstep.models.presets import PRESETS
 from fewstep.models.weights import (
@@ -13,7 +14,6 @@ from fewstep.models.weights import (
     WEIGHTS,
     WeightsError,
     from_diffusers,
-    load_transformer,
     save_transformer,
     to_diffusers,
 )
@@ -79,7 +79,7 @@ def test_saved_folder_is_read_by_diffusers_and_by_us(tiny_net, tmp_path):
     from diffusers import WanTransformer3DModel
 
     save_transformer(tiny_net, tmp_path)
-    theirs, again = WanTransformer3DModel.from_pretrained(tmp_path), load_transformer(tmp_path)
+    theirs, again = WanTransformer3DModel.from_pretrained(tmp_path), open_transformer(tmp_path)
     assert again.cfg == tiny_net.cfg
     for name, tensor in to_diffusers(tiny_net.state_dict()).items():
         assert torch.equal(theirs.state_dict()[name], tensor)
@@ -89,8 +89,8 @@ def test_saved_folder_is_read_by_diffusers_and_by_us(tiny_net, tmp_path):
 
 def test_storage_precision_is_chosen_on_saving_and_compute_precision_on_loading(tiny_net, tmp_path):
     save_transformer(tiny_net, tmp_path, dtype=torch.bfloat16)
-    assert {t.dtype for t in load_transformer(tmp_path).parameters()} == {torch.bfloat16}
-    assert {t.dtype for t in load_transformer(tmp_path, dtype=torch.float32).parameters()} == {torch.float32}
+    assert {t.dtype for t in open_transformer(tmp_path).parameters()} == {torch.bfloat16}
+    assert {t.dtype for t in open_transformer(tmp_path, dtype=torch.float32).parameters()} == {torch.float32}
     assert {t.dtype for t in tiny_net.parameters()} == {torch.float32}
 
 
@@ -102,7 +102,7 @@ def test_every_misfit_tensor_is_named(tiny_net, tmp_path):
     state["blocks.0.attn1.to_q.weight"] = torch.zeros(3, 3)
     save_file(state, tmp_path / WEIGHTS)
     with pytest.raises(WeightsError) as error:
-        load_transformer(tmp_path)
+        open_transformer(tmp_path)
     for part in ("missing: head.head.bias", "unexpected: blocks.7.ffn.2.bias", "blocks.0.self_attn.q.weight (need"):
         assert part in str(error.value)
 
@@ -120,4 +120,4 @@ def test_damaged_folder_says_what_is_wrong(tiny_net, tmp_path, damage):
     else:
         config.write_text('{"_class_name": "FluxTransformer2DModel"}')
     with pytest.raises(WeightsError, match=str(tmp_path)):
-        load_transformer(tmp_path)
+        open_transformer(tmp_path)

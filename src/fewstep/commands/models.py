@@ -14,7 +14,7 @@ from tyro.conf import Positional
 from fewstep.commands.console import results
 
 if TYPE_CHECKING:
-    from fewstep.models.checkpoint_dir import ModelDir
+    from fewstep.checkpoints.model_files import ModelFiles
     from fewstep.models.layout import ChunkLayout
 
 
@@ -30,7 +30,8 @@ def main(argv: Sequence[str]) -> None:
     """Print one row per model; a folder that is no model is an error."""
     options = tyro.cli(Options, prog="fewstep models", args=list(argv))
 
-    from fewstep.models.checkpoint_dir import ModelDir, bundled_models
+    from fewstep.checkpoints.model_files import read_model
+    from fewstep.models.checkpoint_dir import bundled_models
 
     folders = options.folders or bundled_models()
     if not folders:
@@ -38,11 +39,11 @@ def main(argv: Sequence[str]) -> None:
         return
     table = Table("model", "kind", "clip", "sampling", "size", "trained by", "scores")
     for folder in folders:
-        table.add_row(*_row(ModelDir(folder)))
+        table.add_row(*_row(read_model(folder)))
     results().print(table)
 
 
-def _row(model: ModelDir) -> tuple[str, ...]:
+def _row(model: ModelFiles) -> tuple[str, ...]:
     passport = model.passport
     if passport.kind == "student":
         levels = " ".join(f"{level:.3g}" for level in passport.levels)

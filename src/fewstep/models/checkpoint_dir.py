@@ -10,24 +10,25 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import torch
 from safetensors import SafetensorError
 
-from fewstep.diffusion.steps import Schedule, StepPlan
+from fewstep.diffusion.steps import Schedule, named_plan
 from fewstep.files import OutputError
 from fewstep.models.cache import Context
 from fewstep.models.dit import VideoDiT
 from fewstep.models.layout import ChunkLayout
 from fewstep.models.text import TextEncoder
 from fewstep.models.vae import VideoVAE
-from fewstep.models.weights import load_transformer, save_transformer
+from fewstep.models.weights import save_transformer
 
 PASSPORT = "fewstep.json"
 PARTS = ("transformer", "vae", "text_encoder", "tokenizer")
+PIPELINE = ("model_index.json", "scheduler")
+"""What makes a model folder one of diffusers' pipelines besides."""
 ASSETS = Path(__file__).parents[1] / "assets"
 BUNDLED = ("shapes-teacher", "shapes-init", "shapes-asd")
 """Models that come with the package, in the order of the lessons; `shapes-base` holds the parts that they share."""
@@ -67,6 +68,8 @@ class Passport:
     """How fewer steps are cut from `levels`."""
     context: Context = field(default_factory=Context)
     """What a student's chunk sees of earlier ones."""
+    plan: str | None = None
+    """A student's usual steps as the tables name them ("1*"); None is all levels for all chunks."""
     components: Mapping[str, str] = field(default_factory=dict)
     """Part -> folder relative to the model's, for parts that it shares with other models."""
     trained_by: str | None = None
@@ -93,7 +96,7 @@ class Passport:
         if unknown := sorted(self.components.keys() - set(PARTS)):
             raise ValueError(f"components must be among {', '.join(PARTS)}, got {', '.join(unknown)}")
         if self.kind == "student":
-            StepPlan.uniform(self.levels)
+            named_plan(self.levels, self.plan or f"{len(self.levels)}", self.schedule)
             self.layout.sizes(self.latent_frames)
 
     def to_json(self) -> str:
@@ -122,53 +125,18 @@ class Passport:
             raise ValueError(f"a field is of the wrong kind: {error}") from error
 
 
-@dataclass(frozen=True)
-class ModelDir:
-    """A model folder. Parts are loaded when asked for; anything wrong raises a ValueError that names the file."""
-
-    path: Path
-    """Holds the passport."""
-
-    @cached_property
-    def passport(self) -> Passport:
-        """Raises ModelError for a folder without a readable passport."""
-        file = Path(self.path) / PASSPORT
-        try:
-            return Passport.from_json(file.read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise ModelError(
-                f"{self.path} is no model folder: it holds no {PASSPORT}; give the folder that a training run wrote as "
-                "its model, or the name of a bundled model"
-            ) from error
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{file} is not a passport: {error}; save or fetch the model again") from error
-
-    def part(self, name: str) -> Path:
-        """Folder of one of `PARTS`, which may be shared. Raises ModelError where there is none."""
-        shared = self.passport.components.get(name)
-        folder = Path(self.path) / (shared or name)
-        if not folder.is_dir():
-            where = f" (a shared part of {self.passport.name})" if shared else ""
-            raise ModelError(f"no {name} in {folder}{where}: save or fetch the model again, with what it shares")
-        return folder
-
-    def load_transformer(self, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> VideoDiT:
-        """The transformer, in eval mode. Raises WeightsError."""
-        return load_transformer(self.part("transformer"), dtype, device).eval()
-
-    def load_vae(self, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> VideoVAE:
-        """The autoencoder, in eval mode. Raises WeightsError."""
-        return VideoVAE.load(self.part("vae"), dtype=dtype, device=device)
-
-    def load_text_encoder(self, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> TextEncoder:
-        """Text encoder and tokenizer, in eval mode. Raises WeightsError."""
-        words = self.part("tokenizer")
-        return TextEncoder.load(self.part("text_encoder"), tokenizer=words, dtype=dtype, device=device)
-
-    @property
-    def size(self) -> int:
-        """Bytes of the folder's own files; shared parts are not counted."""
-        return sum(file.stat().st_size for file in Path(self.path).rglob("*") if file.is_file())
+def read_passport(folder: Path | str) -> Passport:
+    """The passport of a model folder. Raises ModelError for a folder without a readable one."""
+    file = Path(folder) / PASSPORT
+    try:
+        return Passport.from_json(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ModelError(
+            f"{folder} is no model folder: it holds no {PASSPORT}; give the folder that a training run wrote as "
+            "its model, or the name of a bundled model"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file} is not a passport: {error}; save or fetch the model again") from error
 
 
 def save_model(
@@ -225,12 +193,14 @@ def atomic_folder(folder: Path | str) -> Iterator[Path]:
 
 
 def _replaceable(folder: Path) -> bool:
-    return folder.is_dir() and {entry.name for entry in folder.iterdir()} <= {PASSPORT, *PARTS}
+    """Whether all that is there is a model of ours; a pipeline of diffusers is one only with a passport."""
+    there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {"a file"}
+    return there <= {PASSPORT, *PARTS, *(PIPELINE if PASSPORT in there else ())}
 
 
-def shared_parts(folder: Path | str, base: Path | str, parts: tuple[str, ...] = PARTS[1:]) -> dict[str, str]:
-    """`Passport.components` of a model at `folder` that takes its parts from the folder `base`."""
-    return {part: Path(os.path.relpath(Path(base) / part, folder)).as_posix() for part in parts}
+def shared_parts(folder: Path | str, places: Mapping[str, Path]) -> dict[str, str]:
+    """`Passport.components` of a model at `folder` whose parts, but for the transformer, are at `places`."""
+    return {part: Path(os.path.relpath(places[part], folder)).as_posix() for part in PARTS[1:]}
 
 
 def bundled_models() -> tuple[Path, ...]:

@@ -1,4 +1,4 @@
-"""Transformer weights in and out: our names are Wan's own, the files are diffusers'."""
+"""What a transformer's weights and configs are called by Wan (and us) and by diffusers; strict accounting; saving."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from fewstep.models.dit import DiTConfig, VideoDiT
+from fewstep.models.shards import save_shards
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CONFIG = "config.json"
@@ -47,12 +47,22 @@ class WeightsError(ValueError):
 
 def to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our (Wan's) parameter names to those of diffusers' WanTransformer3DModel."""
-    return {_rename(name, forward=True): tensor for name, tensor in state.items()}
+    return {diffusers_name(name): tensor for name, tensor in state.items()}
 
 
 def from_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of `to_diffusers`."""
-    return {_rename(name, forward=False): tensor for name, tensor in state.items()}
+    return {original_name(name): tensor for name, tensor in state.items()}
+
+
+def diffusers_name(name: str) -> str:
+    """Diffusers' name of a parameter that has Wan's."""
+    return _rename(name, forward=True)
+
+
+def original_name(name: str) -> str:
+    """Wan's name of a parameter that has diffusers'; one that has Wan's already keeps it."""
+    return _rename(name, forward=False)
 
 
 def _rename(name: str, *, forward: bool) -> str:
@@ -68,35 +78,40 @@ def _rename(name: str, *, forward: bool) -> str:
 
 
 def save_transformer(net: VideoDiT, directory: str | Path, dtype: torch.dtype | None = None) -> None:
-    """Writes config.json and safetensors that diffusers loads too; `dtype` is the storage precision."""
+    """Writes config.json and safetensors (large ones cut), as diffusers loads them; `dtype` is that of storage."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in net.state_dict().items()}
-    save_file(to_diffusers(state), directory / WEIGHTS, metadata={"format": "pt"})
-    (directory / CONFIG).write_text(json.dumps(_to_diffusers_config(net.cfg), indent=2) + "\n")
+    save_shards(to_diffusers(net.state_dict()), directory, WEIGHTS, dtype)
+    (directory / CONFIG).write_text(json.dumps(to_diffusers_config(net.cfg), indent=2) + "\n")
 
 
-def load_transformer(
-    directory: str | Path, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
-) -> VideoDiT:
-    """A transformer from a diffusers folder (one file or shards), in `dtype` or as stored.
+def fill(
+    module: nn.Module,
+    source: Mapping[str, Tensor],
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+) -> None:
+    """Give a module on the meta device the tensors of `source`, in `dtype` or as stored, one at a time.
 
-    Raises:
-        WeightsError: a file is missing or damaged, the architecture is another, or a tensor is missing, unexpected or
-            of another shape; every such tensor is named.
+    Every tensor is copied to its place, so nothing of `source` is held; account for names and shapes before.
     """
-    directory = Path(directory)
-    cfg = _from_diffusers_config(_read_json(directory / CONFIG), directory / CONFIG)
-    state = from_diffusers(_read_tensors(directory, device))
-    with torch.device("meta"):
-        net = VideoDiT(cfg)
-    check_state(net.state_dict(), state, where=str(directory))
-    net.load_state_dict({name: tensor.to(dtype=dtype or tensor.dtype) for name, tensor in state.items()}, assign=True)
-    return net.requires_grad_(True)
+    for name, placeholder in module.state_dict(keep_vars=True).items():
+        placed = _copy(source[name], dtype, device)
+        owner, _, leaf = name.rpartition(".")
+        if isinstance(placeholder, nn.Parameter):
+            placed = nn.Parameter(placed, placeholder.requires_grad)
+        setattr(module.get_submodule(owner), leaf, placed)
 
 
-def check_state(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], *, where: str) -> None:
-    """Strict accounting of a checkpoint's tensors by name and shape.
+def _copy(tensor: Tensor, dtype: torch.dtype | None, device: torch.device | str) -> Tensor:
+    return torch.empty(tensor.shape, dtype=dtype or tensor.dtype, device=device).copy_(tensor)
+
+
+def check_state(
+    expected: Mapping[str, Tensor], found: Mapping[str, Tensor], *, where: str, means: str = "its config.json"
+) -> None:
+    """Strict accounting of a checkpoint's tensors by name and shape; `means` says what tells them.
 
     Raises:
         WeightsError: naming every missing, unexpected and reshaped tensor.
@@ -115,38 +130,48 @@ def check_state(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], *, 
     ]
     if problems:
         raise WeightsError(
-            f"{where} does not hold the {len(expected)} tensors of its config.json; {'; '.join(problems)}. "
+            f"{where} does not hold the {len(expected)} tensors of {means}; {'; '.join(problems)}. "
             "Use the folder of the matching model."
         )
 
 
-def _read_tensors(directory: Path, device: torch.device | str) -> dict[str, Tensor]:
-    index = directory / f"{WEIGHTS}.index.json"
-    names = sorted(set(_read_json(index)["weight_map"].values())) if index.exists() else [WEIGHTS]
-    state: dict[str, Tensor] = {}
-    for name in names:
-        path = directory / name
-        try:
-            state |= load_file(path, device=str(device))
-        except FileNotFoundError as error:
-            raise WeightsError(f"no weights at {path}; expected a diffusers transformer folder") from error
-        except SafetensorError as error:
-            raise WeightsError(f"{path} is not a whole safetensors file ({error}); fetch or save it again") from error
-    return state
+def read_transformer_config(path: Path) -> DiTConfig:
+    """Shape of the transformer that a `config.json` of diffusers, or of Wan's own folders, describes.
 
-
-def _read_json(path: Path) -> dict:
+    Raises WeightsError for a file that is missing or damaged, or for a transformer that is not Wan 2.1 text-to-video.
+    """
     try:
-        return json.loads(path.read_text())
+        config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise WeightsError(f"no {path.name} at {path}; expected a diffusers transformer folder") from error
-    except json.JSONDecodeError as error:
+        raise WeightsError(f"no {path.name} at {path}; expected the folder of a transformer") from error
+    except ValueError as error:
         raise WeightsError(f"{path} is not valid JSON ({error}); fetch or save it again") from error
+    if not isinstance(config, dict):
+        raise WeightsError(f"{path} must describe a transformer, got {config!r}; fetch or save it again")
+    return transformer_config(config, str(path))
 
 
-def _to_diffusers_config(cfg: DiTConfig) -> dict:
+def transformer_config(config: Mapping[str, Any], where: str) -> DiTConfig:
+    """`read_transformer_config` of a config that is read already."""
+    kind = config.get("_class_name")
+    if kind not in (*DIFFUSERS_CLASSES, *ORIGINAL_CLASSES):
+        raise WeightsError(
+            f"{where} must describe a text-to-video WanTransformer3DModel, got {kind}: give a Wan 2.1 transformer"
+        )
+    original = kind in ORIGINAL_CLASSES
+    fixed = _FIXED_ORIGINAL if original else _FIXED
+    if foreign := {name: config[name] for name, value in fixed.items() if config.get(name, value) != value}:
+        raise WeightsError(f"{where} must describe a text-to-video transformer of Wan 2.1, got {kind} with {foreign}")
+    try:
+        return _from_original_config(config) if original else _from_diffusers_config(config)
+    except KeyError as error:
+        raise WeightsError(f"{where} lacks {error}; fetch or save it again") from error
+
+
+def to_diffusers_config(cfg: DiTConfig) -> dict[str, Any]:
+    """The `config.json` of a WanTransformer3DModel of this shape."""
     return {
-        "_class_name": "WanTransformer3DModel",
+        "_class_name": DIFFUSERS_CLASSES[0],
         "_fewstep": asdict(cfg),  # text_len has no place in diffusers, which ignores underscored keys
         "num_attention_heads": cfg.num_heads,
         "attention_head_dim": cfg.head_dim,
@@ -157,39 +182,48 @@ def _to_diffusers_config(cfg: DiTConfig) -> dict:
         "freq_dim": cfg.freq_dim,
         "ffn_dim": cfg.ffn_dim,
         "num_layers": cfg.num_layers,
-        "cross_attn_norm": True,
-        "qk_norm": "rms_norm_across_heads",
+        **_FIXED,
         "eps": cfg.eps,
-        "image_dim": None,
-        "added_kv_proj_dim": None,
         "rope_max_seq_len": 1024,
     }
 
 
+DIFFUSERS_CLASSES = ("WanTransformer3DModel", "CausalWanTransformer3DModel")
+"""Diffusers' own class, and FastVideo's causal students in the same folder layout."""
+ORIGINAL_CLASSES = ("WanModel", "CausalWanModel")
+"""Wan's own class, and Self Forcing's and Krea's causal one."""
+
 _FIXED = {"cross_attn_norm": True, "qk_norm": "rms_norm_across_heads", "image_dim": None, "added_kv_proj_dim": None}
+_FIXED_ORIGINAL = {"model_type": "t2v", "cross_attn_norm": True, "qk_norm": True}
 """What a text-to-video Wan 2.1 is; other members of the family need other blocks."""
 
 
-def _from_diffusers_config(config: dict, path: Path) -> DiTConfig:
-    foreign = {name: config[name] for name, value in _FIXED.items() if config.get(name, value) != value}
-    if config.get("_class_name") != "WanTransformer3DModel" or foreign:
-        raise WeightsError(
-            f"{path} must describe a text-to-video WanTransformer3DModel, "
-            f"got {config.get('_class_name')} with {foreign or 'no other difference'}"
-        )
-    try:
-        return DiTConfig(
-            dim=config["num_attention_heads"] * config["attention_head_dim"],
-            ffn_dim=config["ffn_dim"],
-            num_heads=config["num_attention_heads"],
-            num_layers=config["num_layers"],
-            text_dim=config["text_dim"],
-            text_len=config.get("_fewstep", {}).get("text_len", 512),
-            in_channels=config["in_channels"],
-            out_channels=config["out_channels"],
-            patch=tuple(config["patch_size"]),
-            freq_dim=config["freq_dim"],
-            eps=config["eps"],
-        )
-    except KeyError as error:
-        raise WeightsError(f"{path} lacks {error}; fetch or save it again") from error
+def _from_diffusers_config(config: Mapping[str, Any]) -> DiTConfig:
+    return DiTConfig(
+        dim=config["num_attention_heads"] * config["attention_head_dim"],
+        ffn_dim=config["ffn_dim"],
+        num_heads=config["num_attention_heads"],
+        num_layers=config["num_layers"],
+        text_dim=config["text_dim"],
+        text_len=config.get("_fewstep", {}).get("text_len", 512),
+        in_channels=config["in_channels"],
+        out_channels=config["out_channels"],
+        patch=tuple(config["patch_size"]),
+        freq_dim=config["freq_dim"],
+        eps=config["eps"],
+    )
+
+
+def _from_original_config(config: Mapping[str, Any]) -> DiTConfig:
+    return DiTConfig(
+        dim=config["dim"],
+        ffn_dim=config["ffn_dim"],
+        num_heads=config["num_heads"],
+        num_layers=config["num_layers"],
+        text_dim=config.get("text_dim", 4096),  # Wan's own files leave what never changes to the class
+        text_len=config.get("text_len", 512),
+        in_channels=config["in_dim"],
+        out_channels=config["out_dim"],
+        freq_dim=config["freq_dim"],
+        eps=config["eps"],
+    )
