@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 
 import pytest
 import torch
+from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 
+from fewstep.models.presets import NEGATIVE_PROMPT
 from fewstep.models.text import PromptError, TextEncoder, build_tokenizer, clean
 from fewstep.models.weights import WeightsError
 
@@ -97,6 +100,44 @@ def test_null_is_the_embedding_of_no_text_or_of_the_negative_prompt(encoder):
     assert not bool(null[:, 1:].any())
     torch.testing.assert_close(encoder.null("a red circle"), encoder.encode(["a red circle"]))
     assert encoder.null("a red circle " * 10).shape == (1, 12, 32)
+
+
+@pytest.mark.parametrize("prompts", [["a red circle"], ["a red circle", "a large blue star stays still"]])
+def test_it_equals_transformers_on_prompts_padded_to_the_full_length(encoder, prompts):
+    """As Wan does it: all 512 (here 12) positions through the encoder under a mask, then rows past the end zeroed."""
+    batch = encoder.tokenizer(prompts, padding="max_length", max_length=12, truncation=True, return_tensors="pt")
+    mask = batch.attention_mask
+    hidden = encoder.model(input_ids=batch.input_ids, attention_mask=mask).last_hidden_state
+    expected = torch.stack([row * kept[:, None] for row, kept in zip(hidden, mask, strict=True)])
+    torch.testing.assert_close(encoder.encode(prompts), expected, atol=1e-5, rtol=0)
+    assert mask.sum(1).tolist() == [int((row != 0).any(-1).sum()) for row in encoder.encode(prompts)]
+
+
+def test_a_cut_prompt_has_the_tokens_that_transformers_gives_it(encoder):
+    long = "a red circle " * 10
+    theirs = encoder.tokenizer([long], max_length=12, truncation=True, return_tensors="pt").input_ids
+    assert torch.equal(encoder.tokenize([long], truncate=True), theirs)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "  two  spaces\tand\nlines ",
+        "schÃ¶n",
+        "a &lt;b&gt; &amp;amp;amp; c",
+        "“quotes” — ﬁ",
+        "日本語　テスト",
+        "x\u200by\xa0z",
+    ],
+)
+def test_prompts_are_cleaned_as_diffusers_cleans_them(text):
+    assert clean(text) == prompt_clean(text)
+
+
+def test_the_negative_prompt_is_wans_to_the_byte():
+    assert len(NEGATIVE_PROMPT) == 137
+    digest = hashlib.sha256(NEGATIVE_PROMPT.encode()).hexdigest()
+    assert digest == "ce96e0324e4b54ce4b6e867f669ca520952e1a34cc116543516b1897f0d3c47e"
 
 
 def test_a_saved_folder_loads_to_the_same_embeddings(encoder, tmp_path):

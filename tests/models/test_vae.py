@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import pytest
@@ -62,6 +63,23 @@ def test_the_number_of_latents_per_call_changes_nothing(vae, clip):
     one = VideoVAE(vae.model, latents_per_call=1).eval()
     torch.testing.assert_close(one.encode(clip), vae.encode(clip), atol=1e-5, rtol=0)
     torch.testing.assert_close(one.decode(one.encode(clip)), vae.decode(vae.encode(clip)), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (3, 1), (1, 3)])
+def test_one_latent_at_a_time_streams_bit_for_bit_in_any_number_format(vae, sizes, dtype):
+    one = VideoVAE(copy.deepcopy(vae.model).to(dtype), latents_per_call=1).eval()
+    latents = torch.randn(1, 4, 16, 4, 4, generator=torch.Generator().manual_seed(3))
+    stream = one.decode_stream()
+    pieces = [stream.push(piece) for piece in latents.split(sizes, dim=1)]
+    assert torch.equal(torch.cat(pieces, 1), one.decode(latents))
+    if dtype == torch.bfloat16:
+        error = (one.decode(latents) - vae.decode(latents)).square().mean()
+        assert 0 < float(error) < 1e-3
+
+
+def test_large_frames_are_computed_one_latent_at_a_time_and_small_ones_together(vae):
+    assert [vae.at_once(size) for size in ((8, 8), (32, 32), (32, 64), (60, 104), (90, 160))] == [4, 4, 2, 1, 1]
 
 
 def test_later_pixels_do_not_change_earlier_latents(vae, clip):

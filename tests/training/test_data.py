@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from fewstep.models.prompt_store import StoreError
+from fewstep.models.text import TextEncoder
 from fewstep.recipes import teacher, text, vae
 from fewstep.recipes.worlds import TINY
-from fewstep.training.captions import Captions, trimmed
+from fewstep.shapes.dataset import ShapeWorld
 from fewstep.training.data import LatentData, PromptData, PromptFileData, Shuffled, TrajectoryData
 from fewstep.training.log import LineDisplay
 from fewstep.training.materials import Materials
@@ -40,8 +44,17 @@ def test_latents_are_those_of_the_clip_that_the_caption_tells(tmp_path: Path) ->
     assert torch.equal(batch.latents, again.latents)
     assert batch.latents.shape == (2, *TINY.latent_shape)
     index = source.order.take(5, 2)[0]
-    clip = torch.from_numpy(source.world.clip(index)[0]).permute(0, 3, 1, 2)[None]
+    clip = torch.from_numpy(ShapeWorld(0, "train", TINY.world).clip(index)[0]).permute(0, 3, 1, 2)[None]
     torch.testing.assert_close(batch.latents[:1], made.encode(clip), atol=2e-3, rtol=2e-3)
+
+
+def test_the_first_latents_of_clips_are_banked_without_the_rest(tmp_path: Path) -> None:
+    made = materials(tmp_path)
+    whole, first = (
+        LatentData(world=TINY.world, count=2, frames=frames).open(made).reference(2).latents for frames in (None, 1)
+    )
+    assert first.shape[1] == 1
+    torch.testing.assert_close(first, whole[:, :1], atol=2e-3, rtol=2e-3)
 
 
 def test_pixels_and_captions_of_the_base_parts(tmp_path: Path) -> None:
@@ -63,18 +76,47 @@ def test_prompts_repeat_after_their_epoch_and_have_their_clips_as_reference(tmp_
     assert source.reference(2).latents.shape == (2, *TINY.latent_shape)
 
 
-def test_a_prompt_file_is_embedded_once_and_read_by_line(tmp_path: Path) -> None:
-    path = tmp_path / "prompts.txt"
+def prompts_file(folder: Path) -> Path:
+    path = folder / "prompts.txt"
     path.write_text("a red circle\n\na blue square moves left\na red circle\n", "utf-8")
-    made = materials(tmp_path)
+    return path
+
+
+def test_a_prompt_file_is_embedded_once_and_read_by_line(tmp_path: Path) -> None:
+    made, path = materials(tmp_path), prompts_file(tmp_path)
     source = PromptFileData(path=str(path), negative_prompt="blurred").open(made)
+    assert not made.text.is_loaded
     batch = source.batch(0, 2)
     assert set(batch.captions) == {"a red circle", "a blue square moves left"}
-    expected = made.text_encoder.encode(list(batch.captions)).detach()
+    expected = made.text.encoder.encode(list(batch.captions)).detach()
     torch.testing.assert_close(batch.text, expected, atol=1e-2, rtol=1e-2)
-    torch.testing.assert_close(batch.null_text[0], made.text_encoder.null("blurred")[0].detach(), atol=1e-2, rtol=1e-2)
+    torch.testing.assert_close(batch.null_text[0], made.text.encoder.null("blurred")[0].detach(), atol=1e-2, rtol=1e-2)
     with pytest.raises(ValueError, match="found no file"):
         PromptFileData(path=str(tmp_path / "none.txt")).open(made)
+
+
+def test_training_with_a_whole_store_never_loads_the_text_encoder(tmp_path: Path, monkeypatch) -> None:
+    torch.manual_seed(0)
+    components = tmp_path / "components"
+    TextEncoder.from_preset("tiny").save(components)
+    recipe, path = replace(teacher.tiny(), components=str(components)), prompts_file(tmp_path)
+    data = PromptFileData(path=str(path), negative_prompt="blurred")
+    first = data.open(materials(tmp_path / "cache", recipe)).batch(0, 2)
+    store = next((tmp_path / "cache").glob("prompts-*"))
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise AssertionError("the text encoder was loaded")
+
+    monkeypatch.setattr(TextEncoder, "__init__", refuse)
+    for config in (data, replace(data, store=str(store))):
+        again = config.open(materials(tmp_path / "cache", recipe)).batch(0, 2)
+        assert torch.equal(again.text, first.text)
+        assert torch.equal(again.null_text, first.null_text)
+    # the machine that trains need not have it at all
+    shutil.rmtree(components / "text_encoder")
+    assert torch.equal(replace(data, store=str(store)).open(materials(tmp_path, recipe)).batch(0, 2).text, first.text)
+    with pytest.raises(StoreError, match="1 are not in it, the first is 'ugly'"):
+        replace(data, store=str(store), negative_prompt="ugly").open(materials(tmp_path, recipe))
 
 
 def test_trajectories_begin_with_noise_and_grow_without_being_made_again(tmp_path: Path) -> None:
@@ -87,11 +129,3 @@ def test_trajectories_begin_with_noise_and_grow_without_being_made_again(tmp_pat
     more = TrajectoryData(**shared, count=3).open(made)
     assert torch.equal(more.bank.item("trajectory", 1), few.bank.item("trajectory", 1))
     assert few.reference(2).captions == tuple(few.prompts.at([0, 1]).captions)
-
-
-def test_embeddings_do_not_depend_on_company_and_are_padded_with_zeros(tmp_path: Path) -> None:
-    encoder = materials(tmp_path).text_encoder
-    alone = Captions(encoder).embed(["a red circle"])
-    together = Captions(encoder).embed(["a blue square moves left", "a red circle"])
-    assert torch.equal(alone[0], together[1])
-    assert torch.equal(alone[0, len(trimmed(alone[0])) :], torch.zeros_like(alone[0, len(trimmed(alone[0])) :]))

@@ -82,7 +82,7 @@ class TextEncoder(nn.Module):
         """
         weights = Path(folder) / "text_encoder" if tokenizer is None else Path(folder)
         words = Path(folder) / "tokenizer" if tokenizer is None else Path(tokenizer)
-        encoder = cls(_load_model(weights, dtype or torch.float32), _load_tokenizer(words))
+        encoder = cls(_load_model(weights, dtype or torch.float32), load_tokenizer(words))
         return encoder.to(device).eval()
 
     def save(self, folder: Path | str, dtype: torch.dtype | None = None) -> None:
@@ -209,7 +209,8 @@ def _load_model(folder: Path, dtype: torch.dtype) -> UMT5EncoderModel:
     return model
 
 
-def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a folder. Raises WeightsError."""
     if not folder.is_dir():
         raise WeightsError(f"no tokenizer folder at {folder}: expected a model folder in diffusers layout")
     try:

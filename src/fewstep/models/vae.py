@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from fewstep.models.decode import StreamDecoder, TiledStream
+from fewstep.models.tiling import Blend, Tiling
 from fewstep.models.weights import CONFIG, WEIGHTS, WeightsError, check_state
 from fewstep.types import Latents
 
@@ -35,6 +39,9 @@ PATCHED: dict[str, Any] = {
 }
 """Wan 2.2's 2x2 pixel patches: two convolutional halvings remain and no convolution runs at full resolution."""
 
+POSITIONS_AT_ONCE = 4096
+"""Latent rows times columns times frames that are computed in one call; more would only cost memory."""
+
 START_LOG_VAR = -5.0
 """Log-variance of an untrained posterior. At 0 a decoder would see noise, learn to ignore it, and stay there."""
 
@@ -44,12 +51,13 @@ class VideoVAE(nn.Module):
 
     The first pixel frame is a latent frame of its own and each later latent frame covers four: t latents make
     1 + 4 (t - 1) pixel frames. The model is causal, so any prefix of the latents decodes to a prefix of the frames.
+    With a `tiling`, frames larger than a tile are encoded and decoded in tiles, in less memory and nearly the same.
     """
 
-    def __init__(self, model: AutoencoderKLWan, *, latents_per_call: int = 4):
+    def __init__(self, model: AutoencoderKLWan, *, latents_per_call: int = 4, tiling: Tiling | None = None):
         super().__init__()
         self.model = _channels_last(model)
-        self.latents_per_call = latents_per_call
+        self.latents_per_call, self.tiling = latents_per_call, tiling
         self._stats = self._read_stats()
 
     @classmethod
@@ -132,19 +140,38 @@ class VideoVAE(nn.Module):
 
         Raises ValueError for frame counts or sizes that the strides do not divide.
         """
-        total = self.latent_frames(frames.shape[1])
+        self.latent_frames(frames.shape[1])
         if frames.shape[-1] % self.spatial_stride or frames.shape[-2] % self.spatial_stride:
             size = tuple(frames.shape[-2:])
             raise ValueError(f"height and width must be multiples of {self.spatial_stride}, got {size}; crop or resize")
+        moments = self._tiled_moments(frames)
+        mean, log_var = rearrange(moments, "b c t h w -> b t c h w").chunk(2, dim=2)
+        return mean, log_var.clamp(-30, 20)
+
+    def _tiled_moments(self, frames: Tensor) -> Tensor:
+        """`_moments` of the whole, or of one tile after the other."""
+        stride = self.spatial_stride
+        rows, columns = frames.shape[-2] // stride, frames.shape[-1] // stride
+        tiles = [] if self.tiling is None else self.tiling.tiles((rows, columns), stride)
+        if self.tiling is None or len(tiles) == 1:
+            return self._moments(frames)
+        blend = Blend((rows, columns), self.tiling.overlap // stride)
+        for tile in tiles:
+            blend.add(tile, self._moments(tile.cut(frames, stride)), 1)
+        return blend.result().to(self.dtype)
+
+    def _moments(self, frames: Tensor) -> Tensor:
+        """`b c t h w`: mean and log-variance in one, of `b f 3 H W` frames."""
+        total = self.latent_frames(frames.shape[1])
         x = self._patchify(frames.to(self.dtype))
+        at_once = self.at_once((frames.shape[-2] // self.spatial_stride, frames.shape[-1] // self.spatial_stride))
         cache: list = [None] * self.model._cached_conv_counts["encoder"]
         moments = [self.model.encoder(x[:, :, :1], feat_cache=cache, feat_idx=[0])]
-        for start in range(1, total, self.latents_per_call):
-            stop = min(start + self.latents_per_call, total)
+        for start in range(1, total, at_once):
+            stop = min(start + at_once, total)
             pixels = x[:, :, self.pixel_frames(start) : self.pixel_frames(stop)]
             moments.append(self.model.encoder(pixels, feat_cache=cache, feat_idx=[0]))
-        mean, log_var = self.model.quant_conv(torch.cat(moments, dim=2)).chunk(2, dim=1)
-        return rearrange(mean, "b c t h w -> b t c h w"), rearrange(log_var, "b c t h w -> b t c h w").clamp(-30, 20)
+        return self.model.quant_conv(torch.cat(moments, dim=2))
 
     def encode(self, frames: Tensor) -> Latents:
         """Posterior mean of `b f 3 H W` frames in [-1, 1], normalised by the config's statistics, in frames' dtype."""
@@ -156,9 +183,18 @@ class VideoVAE(nn.Module):
         """`b f 3 H W` frames in [-1, 1], in the latents' dtype."""
         return self.decode_stream().push(latents)
 
-    def decode_stream(self) -> StreamDecoder:
+    def decode_stream(self) -> StreamDecoder | TiledStream:
         """A decoder that takes one clip's latents piece by piece; streams are independent of each other."""
-        return StreamDecoder(self)
+        return StreamDecoder(self) if self.tiling is None else TiledStream(self, self.tiling)
+
+    def denormalised(self, latents: Latents) -> Tensor:
+        """Latents as the model itself knows them, in fp32."""
+        shift, scale = self.latent_stats(latents.device)
+        return latents.float() * scale + shift
+
+    def at_once(self, size: Sequence[int]) -> int:
+        """Latent frames of `size` rows and columns that one call computes."""
+        return max(1, min(self.latents_per_call, POSITIONS_AT_ONCE // prod(size)))
 
     def decode_raw(self, z: Tensor) -> Tensor:
         """Unclamped frames of latents that are not normalised, as the training loss compares them."""
@@ -210,39 +246,6 @@ def _channels_last(model: AutoencoderKLWan) -> AutoencoderKLWan:
             if isinstance(module, kind) and module.kernel_size[-1] > 1:
                 module.weight.data = module.weight.data.contiguous(memory_format=layout)
     return model
-
-
-class StreamDecoder:
-    """Decodes one batch of clips as their latents arrive; the frames equal those of one whole decode.
-
-    The causal convolutions' last two frames are this object's state. Only a clip's very first latent needs a call of
-    its own (the temporal upsamplers skip it); later ones are decoded together, which is exact and faster.
-    """
-
-    def __init__(self, vae: VideoVAE):
-        self.vae = vae
-        self._cache: list = [None] * vae.model._cached_conv_counts["decoder"]
-        self._started = False
-
-    def push(self, latents: Latents) -> Tensor:
-        """The `b f 3 H W` frames in [-1, 1] that these latents complete: 4 each, but 1 for a clip's first latent."""
-        shift, scale = self.vae.latent_stats(latents.device)
-        z = latents.float() * scale + shift
-        return self.push_raw(z).clamp(-1, 1).to(latents.dtype)
-
-    def push_raw(self, z: Tensor) -> Tensor:
-        """`push` without normalisation and clamping."""
-        model = self.vae.model
-        x = model.post_quant_conv(rearrange(z.to(self.vae.dtype), "b t c h w -> b c t h w"))
-        pieces = [] if self._started else [x[:, :, :1]]
-        rest = x if self._started else x[:, :, 1:]
-        pieces += [piece for piece in rest.split(self.vae.latents_per_call, dim=2) if piece.shape[2]]
-        frames = []
-        for piece in pieces:
-            first = not self._started
-            frames.append(model.decoder(piece, feat_cache=self._cache, feat_idx=[0], first_chunk=first))
-            self._started = True
-        return self.vae._unpatchify(torch.cat(frames, dim=2))
 
 
 def to_uint8(frames: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -14,11 +15,12 @@ from torch import Tensor
 
 from fewstep.methods.base import Batch
 from fewstep.methods.text_pretrain import scene_targets
+from fewstep.models.embeddings import PromptEmbeddings
+from fewstep.models.prompt_store import PromptStore
 from fewstep.models.text import TextEncoder
 from fewstep.models.vae import from_uint8
 from fewstep.shapes.dataset import ShapeWorld
 from fewstep.shapes.grammar import World, caption
-from fewstep.training.captions import Captions
 from fewstep.training.materials import Materials
 from fewstep.training.precompute import Bank
 from fewstep.types import Latents
@@ -135,28 +137,29 @@ class LatentData:
     paraphrases: int = 6
     """Sentences that each clip may be described with; the canonical one is among them."""
     frames: int | None = None
-    """Latent frames kept from the start of each clip, so that a first stage can be cheap; None keeps all."""
+    """Latent frames from the start of each clip, so that a first stage can be cheap (1: pictures); None takes all."""
     seed: int = 0
     """Of the world and of the order."""
 
     def open(self, materials: Materials) -> Source:
-        return LatentSource(self, materials.latent_bank(self.world, self.seed, self.count), materials.captions())
+        return LatentSource(self, materials.latent_bank(self.world, self.seed, self.count, self.frames), materials.text)
 
 
 class LatentSource:
-    def __init__(self, cfg: LatentData, bank: Bank, captions: Captions):
-        self.cfg, self.bank, self.captions = cfg, bank, captions
-        self.order, self.world = Shuffled(cfg.count, cfg.seed), ShapeWorld(cfg.seed, "train", cfg.world)
+    def __init__(self, cfg: LatentData, bank: Bank, text: PromptEmbeddings):
+        self.cfg, self.bank, self.text = cfg, bank, text
+        self.order = Shuffled(cfg.count, cfg.seed)
+        self.scene = cache(ShapeWorld(cfg.seed, "train", cfg.world).scene)  # drawing 128 takes a third of their update
 
     def batch(self, position: int, size: int) -> Batch:
         indices = self.order.take(position, size)
         ways = np.random.default_rng((self.cfg.seed, 1, position)).integers(self.cfg.paraphrases, size=size)
-        texts = tuple(caption(self.world.scene(i)[0], int(way)) for i, way in zip(indices, ways, strict=True))
-        return _texts(self.captions, texts, latents=self.bank.rows("latents", indices)[:, : self.cfg.frames])
+        texts = tuple(caption(self.scene(i)[0], int(way)) for i, way in zip(indices, ways, strict=True))
+        return _texts(self.text, texts, latents=self.bank.rows("latents", indices))
 
     def reference(self, count: int) -> Batch:
-        texts = tuple(caption(self.world.scene(i)[0]) for i in range(count))
-        return _texts(self.captions, texts, latents=self.bank.rows("latents", range(count))[:, : self.cfg.frames])
+        texts = tuple(caption(self.scene(i)[0]) for i in range(count))
+        return _texts(self.text, texts, latents=self.bank.rows("latents", range(count)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,14 +178,14 @@ class PromptData:
 
 class PromptSource:
     def __init__(self, cfg: PromptData, materials: Materials):
-        self.cfg, self.materials, self.captions = cfg, materials, materials.captions()
+        self.cfg, self.materials = cfg, materials
         self.order, self.world = Shuffled(cfg.distinct, cfg.seed), ShapeWorld(cfg.seed, "train", cfg.world)
 
     def batch(self, position: int, size: int) -> Batch:
         return self.at(self.order.take(position, size))
 
     def at(self, indices: Sequence[int]) -> Batch:
-        return _texts(self.captions, tuple(self.world.scene(i)[1] for i in indices))
+        return _texts(self.materials.text, tuple(self.world.scene(i)[1] for i in indices))
 
     def reference(self, count: int) -> Batch:
         frames = torch.stack([_pixels(self.world.clip(i)[0]) for i in range(count)])
@@ -197,6 +200,8 @@ class PromptFileData:
     """The prompts file."""
     negative_prompt: str = ""
     """The unconditional branch of guidance."""
+    store: str | None = None
+    """A prompt store that `fewstep encode` made, which must hold all prompts; None makes one beside the run."""
     seed: int = 0
     """Of the order."""
 
@@ -207,28 +212,24 @@ class PromptFileData:
         prompts = tuple(dict.fromkeys(filter(None, (line.strip() for line in path.read_text("utf-8").splitlines()))))
         if not prompts:
             raise ValueError(f"PromptFileData.path must hold one prompt a line, {path} is empty")
-        return PromptFileSource(self, prompts, materials.text_bank((*prompts, self.negative_prompt)))
+        return PromptFileSource(self, prompts, materials.prompt_store((*prompts, self.negative_prompt), self.store))
 
 
 class PromptFileSource:
-    def __init__(self, cfg: PromptFileData, prompts: tuple[str, ...], bank: Bank):
-        self.prompts, self.bank, self.order = prompts, bank, Shuffled(len(prompts), cfg.seed)
+    def __init__(self, cfg: PromptFileData, prompts: tuple[str, ...], store: PromptStore):
+        self.cfg, self.prompts, self.store, self.order = cfg, prompts, store, Shuffled(len(prompts), cfg.seed)
 
     def batch(self, position: int, size: int) -> Batch:
         return self.at(self.order.take(position, size))
 
     def at(self, indices: Sequence[int]) -> Batch:
-        texts = torch.stack([self._embedding(i % len(self.prompts)) for i in indices])
-        null = self._embedding(len(self.prompts)).expand_as(texts)
-        return Batch(text=texts, null_text=null, captions=tuple(self.prompts[i % len(self.prompts)] for i in indices))
+        captions = tuple(self.prompts[i % len(self.prompts)] for i in indices)
+        texts = torch.stack([self.store.padded(prompt) for prompt in captions])
+        null = self.store.padded(self.cfg.negative_prompt).expand_as(texts)
+        return Batch(text=texts, null_text=null, captions=captions)
 
     def reference(self, count: int) -> Batch:
         return self.at(range(count))
-
-    def _embedding(self, index: int) -> Tensor:
-        """`l d`, padded with zeros to the encoder's length."""
-        rows = self.bank.item("text", index).float()
-        return torch.nn.functional.pad(rows, (0, 0, 0, self.bank.labels[index] - len(rows)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,6 +253,8 @@ class TrajectoryData:
     """Of prompts, noise and order."""
     prompts: str | None = None
     """A text file with one prompt a line; None takes ShapeWorld's captions."""
+    store: str | None = None
+    """A prompt store that holds them; see PromptFileData."""
     negative_prompt: str = ""
     """The unconditional branch of guidance."""
 
@@ -260,7 +263,8 @@ class TrajectoryData:
         if self.prompts is None:
             prompts = PromptSource(PromptData(world=self.world, seed=self.seed), materials)
         else:
-            from_file = PromptFileData(path=self.prompts, negative_prompt=self.negative_prompt, seed=self.seed)
+            negative, store = self.negative_prompt, self.store
+            from_file = PromptFileData(path=self.prompts, negative_prompt=negative, store=store, seed=self.seed)
             prompts = from_file.open(materials)
         return TrajectorySource(self, prompts, materials)
 
@@ -268,7 +272,7 @@ class TrajectoryData:
 class TrajectorySource:
     def __init__(self, cfg: TrajectoryData, prompts: Prompts, materials: Materials):
         self.prompts, self.order = prompts, Shuffled(cfg.count, cfg.seed)
-        spec = {name: value for name, value in asdict(cfg).items() if name != "count"}
+        spec = {name: value for name, value in asdict(cfg).items() if name not in ("count", "store")}
         self.bank = materials.trajectory_bank(spec, cfg.count, prompts.at)
 
     def batch(self, position: int, size: int) -> Batch:
@@ -280,8 +284,9 @@ class TrajectorySource:
         return replace(self.prompts.at(indices), latents=self.bank.rows("trajectory", indices)[:, -1])
 
 
-def _texts(captions: Captions, texts: tuple[str, ...], latents: Latents | None = None) -> Batch:
-    return Batch(text=captions.embed(texts), null_text=captions.null(len(texts)), captions=texts, latents=latents)
+def _texts(text: PromptEmbeddings, prompts: tuple[str, ...], latents: Latents | None = None) -> Batch:
+    embeds = text.embed(prompts)
+    return Batch(text=embeds, null_text=text.null().expand_as(embeds), captions=prompts, latents=latents)
 
 
 def _pixels(frames: np.ndarray) -> Tensor:

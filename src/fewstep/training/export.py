@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fewstep.checkpoints.folders import find_parts
 from fewstep.methods.autoencoder import measure_latent_stats
 from fewstep.models.checkpoint_dir import Passport, save_model, shared_parts
 from fewstep.models.dit import VideoDiT
@@ -40,9 +41,9 @@ def export_model(
     if not isinstance(generator, VideoDiT):
         raise TypeError(f"a stage's generator is a VideoDiT, VideoVAE or TextEncoder, got {type(generator).__name__}")
     if recipe.components is None:
-        parts: dict[str, Any] = {"vae": materials.vae, "text_encoder": materials.text_encoder}
+        parts: dict[str, Any] = {"vae": materials.vae, "text_encoder": materials.text.encoder}
         return save_model(folder, make_passport(recipe, stage, steps, {}), transformer=generator, **parts, dtype=dtype)
-    shared = shared_parts(folder, materials.networks.folder(recipe.components))
+    shared = shared_parts(folder, find_parts(materials.networks.folder(recipe.components)))
     return save_model(folder, make_passport(recipe, stage, steps, shared), transformer=generator, dtype=dtype)
 
 

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from fewstep.diffusion.ode import record_trajectory
 from fewstep.methods.base import Batch
-from fewstep.models.text import TextEncoder
+from fewstep.models.embeddings import PromptEmbeddings
+from fewstep.models.prompt_store import PromptStore, StoreError, build_store, fingerprint_of
 from fewstep.models.vae import VideoVAE, from_uint8
 from fewstep.shapes.dataset import ShapeWorld
 from fewstep.shapes.grammar import World
-from fewstep.training.captions import Captions, trimmed
+from fewstep.shapes.render import render
 from fewstep.training.log import Display
 from fewstep.training.networks import RecipeNetworks
 from fewstep.training.precision import computing
@@ -43,12 +44,9 @@ class Materials:
         return self.networks.frozen_autoencoder()
 
     @cached_property
-    def text_encoder(self) -> TextEncoder:
-        return self.networks.frozen_text_encoder()
-
-    def captions(self, negative_prompt: str = "") -> Captions:
-        """The text encoder with a memory."""
-        return Captions(self.text_encoder, negative_prompt)
+    def text(self) -> PromptEmbeddings:
+        """What prompts mean, remembered in half precision; the text encoder is loaded at the first new one."""
+        return PromptEmbeddings(self.networks.frozen_text_encoder, memory=torch.float16)
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Latents:
@@ -66,34 +64,52 @@ class Materials:
             pieces = [self.vae.decode(clip.to(self.device)).float().cpu() for clip in latents.split(1)]
         return torch.cat(pieces)
 
-    def latent_bank(self, world: World, seed: int, count: int) -> Bank:
-        """Latents of the training clips 0..count-1 of a world, in half precision."""
+    def latent_bank(self, world: World, seed: int, count: int, frames: int | None = None) -> Bank:
+        """Latents, or the first `frames` of them, of the training clips 0..count-1 of a world, in half precision.
+
+        The autoencoder is causal: a clip's first latents are those of its first pixels, and only these are drawn.
+        """
         clips = ShapeWorld(seed, "train", world)
+        pixels = None if frames is None else self.vae.pixel_frames(frames)
 
         def make(indices: range) -> Part:
-            frames = [torch.from_numpy(clips.clip(i)[0]).permute(0, 3, 1, 2) for i in indices]
+            drawn = [torch.from_numpy(render(clips.scene(i)[0], world, pixels)).permute(0, 3, 1, 2) for i in indices]
             pieces = [
-                self.encode(torch.stack(frames[start : start + CLIPS_AT_ONCE])).half()
-                for start in range(0, len(frames), CLIPS_AT_ONCE)
+                self.encode(torch.stack(drawn[start : start + CLIPS_AT_ONCE])).half()
+                for start in range(0, len(drawn), CLIPS_AT_ONCE)
             ]
             return Part({"latents": torch.cat(pieces)}, list(indices))
 
         spec = {"world": asdict(world), "seed": seed, "vae": fingerprint(self.vae), "dtype": str(self.dtype)}
+        spec |= {} if frames is None else {"frames": frames}
         return self._bank("latents", spec, count, make, part_size=256)
 
-    def text_bank(self, prompts: Sequence[str]) -> Bank:
-        """Embeddings of prompts, without the rows that are zero in all of a part; labels are the padded lengths."""
-        captions = self.captions()
+    def prompt_store(self, prompts: Sequence[str], folder: str | None = None) -> PromptStore:
+        """A store that holds all `prompts`: that in `folder`, or one in the cache, completed where it is not whole.
 
-        def make(indices: range) -> Part:
-            texts = [prompts[i] for i in indices]
-            rows = torch.cat([captions.embed([text]) if text else captions.null(1) for text in texts])
-            longest = max(len(trimmed(row)) for row in rows)
-            captions.known.clear()
-            return Part({"text": rows[:, :longest].bfloat16()}, [rows.shape[1]] * len(texts))
-
-        spec = {"prompts": list(prompts), "encoder": fingerprint(self.text_encoder)}
-        return self._bank("text", spec, len(prompts), make, part_size=64)
+        The text encoder is loaded only to complete it, and given up afterwards. Raises StoreError for a folder that
+        lacks prompts or was made by another text encoder.
+        """
+        known = self.networks.text_fingerprint()
+        if folder is not None:
+            store = PromptStore(folder)
+            store.require(known)
+            if missing := store.missing(prompts):
+                raise StoreError(
+                    f"the prompt store {folder} must hold all prompts of the run, {len(missing)} are not in it, the "
+                    f"first is {missing[0]!r}: add them with `fewstep encode`, negative prompt included"
+                )
+            return store
+        known = known or fingerprint_of(self.networks.frozen_text_encoder().model.state_dict())
+        self.display.begin("preparing prompts", 0, len(prompts))
+        return build_store(
+            self.cache / f"prompts-{known}",
+            prompts,
+            lambda: self.networks.frozen_text_encoder(self.dtype),
+            fingerprint=known,
+            dtype=torch.bfloat16,
+            on_progress=lambda done, _: self.display.advance(done),
+        )
 
     def trajectory_bank(self, cfg: Mapping[str, Any], count: int, prompts: Callable[[Sequence[int]], Batch]) -> Bank:
         """The teacher's ODE states for prompts 0..count-1 at `cfg`'s levels, in half precision; see TrajectoryData."""

@@ -10,13 +10,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from fewstep.checkpoints.folders import find_parts
+from fewstep.checkpoints.hub import fetch
+from fewstep.checkpoints.open import open_text_encoder, open_transformer, open_vae
+from fewstep.checkpoints.texts import encoder_fingerprint
 from fewstep.hardware import require_compiler
-from fewstep.models.checkpoint_dir import resolve_model
 from fewstep.models.dit import VideoDiT
+from fewstep.models.offload import offload
 from fewstep.models.presets import PRESETS
 from fewstep.models.text import TextEncoder
 from fewstep.models.vae import VideoVAE
-from fewstep.models.weights import load_transformer
 from fewstep.training.recipe import Recipe, RecipeError, Stage
 
 UNTRAINED = "tiny"
@@ -47,7 +50,9 @@ class RecipeNetworks:
 
     def teacher(self) -> VideoDiT:
         """The frozen score of the data, held in the dtype that products run in."""
-        return self._compiled(self._transformer(self.recipe.teacher, "teacher", self.dtype))
+        offloaded = self.recipe.runtime.offload_teacher and self.device.type != "cpu"
+        net = self._transformer(self.recipe.teacher, "teacher", self.dtype, torch.device("cpu") if offloaded else None)
+        return self._compiled(offload(net, self.device) if offloaded else net)
 
     def fake_score(self) -> VideoDiT:
         """The score of the student's samples, which starts as the recipe's `fake_score` or as a copy of the teacher."""
@@ -57,7 +62,7 @@ class RecipeNetworks:
 
     def autoencoder(self) -> VideoVAE:
         """The autoencoder that the stage trains."""
-        folder = None if self.stage.init is None else self.folder(self.stage.init) / "vae"
+        folder = None if self.stage.init is None else self.folder(self.stage.init)
         return self._placed(self._seeded("autoencoder", lambda: _vae(folder, self.recipe.preset)))
 
     def text_encoder(self) -> TextEncoder:
@@ -67,17 +72,23 @@ class RecipeNetworks:
 
     def frozen_autoencoder(self) -> VideoVAE:
         """The recipe's autoencoder, to make latents and pictures with."""
-        folder = None if self.recipe.components is None else self.folder(self.recipe.components) / "vae"
+        folder = None if self.recipe.components is None else self.folder(self.recipe.components)
         return self._placed(self._seeded("autoencoder", lambda: _vae(folder, UNTRAINED)))
 
-    def frozen_text_encoder(self) -> TextEncoder:
+    def frozen_text_encoder(self, dtype: torch.dtype = torch.float32) -> TextEncoder:
         """The recipe's text encoder, to make embeddings with."""
         folder = None if self.recipe.components is None else self.folder(self.recipe.components)
-        return self._placed(self._seeded("text_encoder", lambda: _text_encoder(folder, UNTRAINED)))
+        return self._placed(self._seeded("text_encoder", lambda: _text_encoder(folder, UNTRAINED, dtype)))
+
+    def text_fingerprint(self) -> str | None:
+        """Of the recipe's text encoder, from its files alone; None where there are none to tell it from."""
+        if self.recipe.components is None:
+            return None
+        return encoder_fingerprint(find_parts(self.folder(self.recipe.components))["text_encoder"])
 
     def folder(self, name: str) -> Path:
-        """Folder of a model that is named by an earlier stage, a bundled name, or a path."""
-        return self.earlier[name] if name in self.earlier else Path(resolve_model(name))
+        """Folder of a model that is named by an earlier stage, a bundled name, a path, or a hub id."""
+        return self.earlier[name] if name in self.earlier else fetch(name)
 
     @contextmanager
     def seeded(self, purpose: str) -> Iterator[None]:
@@ -95,15 +106,20 @@ class RecipeNetworks:
         with self.seeded(purpose):
             return make()
 
-    def _transformer(self, name: str | None, purpose: str, dtype: torch.dtype) -> VideoDiT:
+    def _transformer(
+        self, name: str | None, purpose: str, dtype: torch.dtype, device: torch.device | None = None
+    ) -> VideoDiT:
+        """On `device`, or the run's."""
+        device = device or self.device
         if name is not None:
-            return self._placed(load_transformer(transformer_folder(self.folder(name)), dtype, self.device))
+            return self._placed(open_transformer(self.folder(name), dtype=dtype, device=device), device)
         if self.recipe.preset not in PRESETS:
             raise RecipeError(f"Recipe.preset must be one of {', '.join(PRESETS)}, got {self.recipe.preset!r}")
-        return self._placed(self._seeded(purpose, lambda: VideoDiT(PRESETS[self.recipe.preset])).to(dtype))
+        net = self._seeded(purpose, lambda: VideoDiT(PRESETS[self.recipe.preset]))
+        return self._placed(net.to(dtype), device)
 
-    def _placed(self, module: nn.Module) -> nn.Module:
-        return module.to(self.device).eval().requires_grad_(False)
+    def _placed(self, module: nn.Module, device: torch.device | None = None) -> nn.Module:
+        return module.to(device or self.device).eval().requires_grad_(False)
 
     def _learning(self, net: VideoDiT) -> VideoDiT:
         net.gradient_checkpointing = self.recipe.runtime.gradient_checkpointing
@@ -117,14 +133,9 @@ class RecipeNetworks:
         return net
 
 
-def transformer_folder(folder: Path) -> Path:
-    """Where the transformer of a model folder is: in `transformer/`, or the folder itself when it is one's own."""
-    return folder / "transformer" if (folder / "transformer").is_dir() else folder
-
-
 def _vae(folder: Path | None, preset: str) -> VideoVAE:
-    return VideoVAE.from_preset(preset) if folder is None else VideoVAE.load(folder)
+    return VideoVAE.from_preset(preset) if folder is None else open_vae(folder)
 
 
-def _text_encoder(folder: Path | None, preset: str) -> TextEncoder:
-    return TextEncoder.from_preset(preset) if folder is None else TextEncoder.load(folder)
+def _text_encoder(folder: Path | None, preset: str, dtype: torch.dtype = torch.float32) -> TextEncoder:
+    return TextEncoder.from_preset(preset).to(dtype) if folder is None else open_text_encoder(folder, dtype=dtype)
