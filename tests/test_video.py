@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import resource
+import struct
 import subprocess
 import sys
 import textwrap
@@ -9,9 +10,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from fewstep.files import OutputError, atomic_output, require_writable
-from fewstep.video import contact_sheet, read_video, video_grid, write_image, write_video
+from fewstep.video import open_video, read_end, read_video, write_image, write_video
 
 
 def moving_square(frames: int = 9, height: int = 32, width: int = 48) -> np.ndarray:
@@ -125,21 +127,101 @@ def test_truncated_missing_and_foreign_videos_are_refused(tmp_path: Path):
             read_video(tmp_path / name)
 
 
-def test_a_grid_holds_the_last_frame_of_shorter_clips_and_labels_each():
-    short, long = moving_square(3), moving_square(9)
-    grid = video_grid([short, long, long], ["a", "a much longer label than fits\nsecond line", "шар 球 🎈"], columns=2)
-    assert len(grid) == 9
-    assert grid.dtype == np.uint8
-    y, x = (int(v) for v in np.argwhere((grid[0] == short[0, 0, 0]).all(-1))[0])
-    assert (grid[8, y : y + 32, x : x + 48] == short[-1]).all()
+def test_pictures_are_written_whole_and_as_they_are(tmp_path: Path):
+    picture = moving_square(1)[0]
+    write_image(tmp_path / "x.png", picture)
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "x.png")), picture)
 
 
-def test_a_contact_sheet_shows_first_and_last_moment(tmp_path: Path):
-    clip = moving_square()
-    sheet = contact_sheet([clip], ["one"], columns=1, moments=3)
-    flat = sheet.reshape(-1, 3)
-    assert sheet.shape[1] >= 3 * 48
-    assert (flat == clip[0, 10, 10]).all(-1).any()
-    write_image(tmp_path / "sheet.png", sheet)
-    with pytest.raises(ValueError, match="one label per clip"):
-        contact_sheet([clip], [], columns=1)
+@pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp"])
+def test_pushed_piece_by_piece_a_clip_is_the_same_file(tmp_path: Path, suffix: str):
+    frames = moving_square(9)
+    write_video(tmp_path / f"whole{suffix}", frames, 16, enlarge=2)
+    with open_video(tmp_path / f"pieces{suffix}", 16, enlarge=2) as push:
+        for piece in (frames[:1], frames[1:4], frames[4:]):
+            push(piece)
+        assert not (tmp_path / f"pieces{suffix}").exists()
+    assert (tmp_path / f"pieces{suffix}").read_bytes() == (tmp_path / f"whole{suffix}").read_bytes()
+
+
+def test_an_mp4_holds_nothing_but_the_latest_frames_while_it_is_written(tmp_path: Path):
+    sizes = []
+    with open_video(tmp_path / "x.mp4", 16) as push:
+        for seed in range(8):
+            push(np.random.default_rng(seed).integers(0, 255, (16, 64, 64, 3), dtype=np.uint8))
+            sizes.append(sum(path.stat().st_size for path in tmp_path.iterdir()))
+    assert sizes[-1] > sizes[4] > 0
+
+
+@pytest.mark.parametrize("wrong", ["none", "another size", "an error"])
+def test_a_clip_that_fails_leaves_no_file(tmp_path: Path, wrong: str):
+    def fail() -> None:
+        with open_video(tmp_path / "x.mp4", 16) as push:
+            if wrong != "none":
+                push(moving_square(3))
+            if wrong == "another size":
+                push(moving_square(3, 16, 16))
+            if wrong == "an error":
+                raise ValueError("one size")
+
+    with pytest.raises(ValueError, match="1 frame or more" if wrong == "none" else "one size"):
+        fail()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_mp4_says_its_colours_starts_fast_and_shows_them_truly(tmp_path: Path):
+    colours = np.array([(200, 40, 40), (40, 200, 40), (40, 40, 200), (200, 200, 40)], np.uint8)
+    frames = colours[None, :, None].repeat(4, 0).repeat(16, 1).repeat(64, 2)
+    write_video(tmp_path / "x.mp4", frames, 16)
+    with av.open(str(tmp_path / "x.mp4")) as container:
+        codec = container.streams.video[0].codec_context
+        assert (codec.colorspace, codec.color_primaries, codec.color_trc) == (1, 1, 1)
+    content = (tmp_path / "x.mp4").read_bytes()
+    assert content.find(b"moov") < content.find(b"mdat")
+    seen = read_video(tmp_path / "x.mp4").frames
+    assert np.abs(seen[:, 8::16].astype(int) - colours[None, :, None]).max() <= 3
+
+
+def lay(path: Path) -> None:
+    """Write into an mp4 that it is to be turned a quarter clockwise, as a phone does."""
+    content = bytearray(path.read_bytes())
+    matrix = content.find(b"tkhd") + 4 + 40
+    turned = (0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    content[matrix : matrix + 36] = struct.pack(">9i", *turned)
+    path.write_bytes(content)
+
+
+def test_a_phones_lying_video_is_read_upright(tmp_path: Path):
+    frames = moving_square(5, 32, 48)
+    write_video(tmp_path / "x.mp4", frames, 16)
+    lay(tmp_path / "x.mp4")
+    upright = np.rot90(frames, -1, axes=(1, 2))
+    for seen in (read_video(tmp_path / "x.mp4").frames, read_end(tmp_path / "x.mp4", 5, 16)):
+        assert seen.shape == upright.shape
+        assert np.abs(seen.astype(int) - upright).mean() < 6
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp"])
+def test_the_end_of_a_clip_is_its_last_frames(tmp_path: Path, suffix: str):
+    write_video(tmp_path / f"x{suffix}", moving_square(12), 16)
+    whole = read_video(tmp_path / f"x{suffix}").frames
+    assert np.array_equal(read_end(tmp_path / f"x{suffix}", 5, 16), whole[-5:])
+    assert np.array_equal(read_end(tmp_path / f"x{suffix}", 40, 16), whole)
+
+
+@pytest.mark.parametrize(("fps", "expected"), [(32, [3, 5, 7, 9, 11]), (8, [9, 10, 10, 11, 11]), (64, [3, 7, 11])])
+def test_the_end_is_taken_at_the_rate_asked_for(tmp_path: Path, fps: int, expected: list[int]):
+    write_video(tmp_path / "x.mp4", moving_square(12), fps)
+    whole = read_video(tmp_path / "x.mp4").frames
+    end = read_end(tmp_path / "x.mp4", 5, 16)
+    assert len(end) == len(expected)
+    # halfway between two pictures either is as near
+    for picture, index in zip(end, expected, strict=True):
+        assert min(np.abs(picture.astype(int) - whole[i]).max() for i in (index, index - (fps == 8))) == 0
+
+
+def test_files_that_are_no_video_have_no_end(tmp_path: Path):
+    (tmp_path / "text.mp4").write_text("no video")
+    for name in ("text.mp4", "none.mp4"):
+        with pytest.raises(ValueError, match="video"):
+            read_end(tmp_path / name, 5, 16)

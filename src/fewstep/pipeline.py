@@ -3,57 +3,57 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Unpack
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
 
 from fewstep import rollout as autoregression
+from fewstep.checkpoints.decoder import open_decoder
+from fewstep.checkpoints.keys import Weights
+from fewstep.checkpoints.lora import attach, merge
+from fewstep.checkpoints.lora_file import read_loras
+from fewstep.checkpoints.model_files import find_model
+from fewstep.checkpoints.texts import prompt_embeddings
 from fewstep.diffusion.steps import StepPlan
-from fewstep.hardware import Precision, Stopwatch, pick_device, pick_dtype, require_compiler
+from fewstep.hardware import Format, Stopwatch, pick_device
 from fewstep.models.cache import Context
-from fewstep.models.checkpoint_dir import ModelDir, Passport, resolve_model
+from fewstep.models.checkpoint_dir import Passport
+from fewstep.models.compilation import compile_blocks
 from fewstep.models.dit import VideoDiT
-from fewstep.models.layout import ChunkLayout
+from fewstep.models.embeddings import PromptEmbeddings
+from fewstep.models.placing import Placing
+from fewstep.models.taehv import TinyDecoder
 from fewstep.models.text import TextEncoder
+from fewstep.models.tiling import Tiling
 from fewstep.models.vae import VideoVAE
+from fewstep.pictures import PictureSource
 from fewstep.rollout import OnStep
-from fewstep.sampling import Causal, ManySteps, clip_noise_source, draw_noise, renoising_source, require_whole
+from fewstep.sampling import Causal, clip_noise_source, draw_noise, renoising_source, require_whole
 from fewstep.session import StreamSession, to_pictures
-from fewstep.types import TextEmbeds
+from fewstep.shot import Generation, Shot, ShotOptions, begin_with, choose_sampling, count_frames, pixel_size, step_plan
+from fewstep.types import Frames, Latents, TextEmbeds
 
-MAX_SHAPES = 64
-"""Context lengths and chunk sizes that a compiled block may see before it falls back to eager."""
-TEACHER_STEPS = 50
-"""Euler steps of a teacher when none are asked for (Wan's default)."""
-
-
-@dataclass(frozen=True)
-class Generation:
-    """Clips and what they cost. The frames are also what `numpy.asarray(generation)` gives."""
-
-    frames: UInt8[np.ndarray, "b f H W 3"]
-    fps: float
-    network_evaluations: int
-    """Passes per clip that predict a velocity; guidance counts two per step, commits of clean context none."""
-    commits: int
-    """Passes per clip that write finished chunks to the cache."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    """Wall clock per clip of `text`, `denoise` (commits included) and `decode`, and their `total`."""
-
-    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.frames, dtype=dtype, copy=copy)
+DECODED_AT_ONCE = 4
+"""Latent frames of one clip that are pixels at the same time."""
 
 
 class Pipeline:
     """A text encoder, a VideoDiT and a VAE with the passport that says how they were trained to be used."""
 
-    def __init__(self, net: VideoDiT, vae: VideoVAE, text_encoder: TextEncoder, passport: Passport):
-        self.net, self.vae, self.text_encoder, self.passport = net.eval(), vae.eval(), text_encoder, passport
+    def __init__(
+        self,
+        net: VideoDiT,
+        vae: VideoVAE,
+        text: TextEncoder | PromptEmbeddings,
+        passport: Passport,
+        decoder: TinyDecoder | None = None,
+    ):
+        """`text` says what prompts mean; `decoder` makes the pictures in the autoencoder's place."""
+        self.net, self.vae, self.passport, self.decoder = net.eval(), vae.eval(), passport, decoder or vae
+        self.text = text if isinstance(text, PromptEmbeddings) else PromptEmbeddings(lambda: text)
         self.device = next(net.parameters()).device
         self.dtype = next(net.parameters()).dtype
 
@@ -62,29 +62,57 @@ class Pipeline:
         cls,
         name_or_dir: str | Path,
         *,
+        revision: str | None = None,
+        student: str | Path | None = None,
+        weights: Weights = "auto",
+        passport: Mapping[str, Any] | None = None,
+        lora: Iterable[tuple[str | Path, float]] = (),
+        merge_lora: bool = True,
+        prompt_store: str | Path | None = None,
+        keep_text_encoder: bool | None = None,
+        decoder: str | Path | None = None,
+        tile: int | None = None,
         device: str | torch.device | None = None,
-        dtype: Precision | torch.dtype = "auto",
+        dtype: Format | torch.dtype = "auto",
+        offload: bool = False,
         compile: bool = False,
     ) -> Pipeline:
-        """A bundled model by name, or a folder in diffusers layout with a `fewstep.json`.
+        """A model by bundled name, folder (ours, diffusers' or Wan's own) or hub id. Raises ValueError.
 
-        `dtype` "auto" is bfloat16 where the hardware multiplies it natively. `compile` fuses the transformer's blocks
-        by torch.compile: slow first clips, faster ones after. Raises ValueError for models that are missing, truncated
-        or foreign.
+        Args:
+            revision: Branch, tag or commit of a repository on the hub.
+            student: File or folder of a causal student, whose transformer takes the model's place.
+            weights: Which network of a training state: its average (`ema`), the `live` one, or the average if any.
+            passport: Fields of the passport to change, such as `layout` and `levels` of a student that has none.
+            lora: LoRA files and their strengths, 1 being what each was trained for.
+            merge_lora: Fold them into the weights; else they stay beside them, which costs time and rounds less.
+            prompt_store: Embeddings that `fewstep encode` made; prompts that are in it need no text encoder.
+            keep_text_encoder: On the device after use. By default a large one waits in host memory; False drops it.
+            decoder: Weights of a small decoder (TAEHV) that makes the pictures in the autoencoder's place.
+            tile: Pixels of the square tiles in which the autoencoder takes larger frames, to save memory.
+            dtype: "auto" is bfloat16 where the hardware multiplies it natively; "float8" is of the blocks' weights.
+            offload: Keep blocks, the past and the text encoder in host memory; what computes is on the device.
+            compile: Fuse the transformer's blocks by torch.compile: slow first clips, faster ones after.
         """
         target = pick_device(device)
-        number = pick_dtype(dtype, target)
-        folder = ModelDir(resolve_model(name_or_dir))
-        options = {"dtype": number, "device": target}
-        pipeline = cls(
-            folder.load_transformer(**options),
-            folder.load_vae(**options),
-            folder.load_text_encoder(**options),
-            folder.passport,
-        )
+        files = find_model(name_or_dir, revision=revision, student=student, weights=weights, changes=passport)
+        placing = Placing.choose(target, dtype, offload)
+        options = {"dtype": placing.dtype, "device": target}
+        text = prompt_embeddings(files, store=prompt_store, keep=keep_text_encoder, offload=placing.offload, **options)
+        vae = files.vae(**options)
+        vae.tiling = None if tile is None else Tiling(height=tile, width=tile)
+        small = None if decoder is None else open_decoder(decoder, like=vae, **options)
+        net = files.transformer(dtype=placing.dtype, device=placing.loads_on)
+        (merge if merge_lora else attach)(net, read_loras(lora))
+        pipeline = cls(placing.place(net), vae, text, files.passport, small)
         if compile:
             compile_blocks(pipeline.net)
         return pipeline
+
+    @property
+    def text_encoder(self) -> TextEncoder:
+        """The text encoder, loaded if it is not there."""
+        return self.text.encoder
 
     @property
     def is_student(self) -> bool:
@@ -97,161 +125,168 @@ class Pipeline:
         return self.vae.pixel_frames(self.passport.latent_frames)
 
     def plan(self, steps: int | None = None, first: int | None = None) -> StepPlan:
-        """The student's noise levels at `steps` per chunk, and `first` for the first chunk (FFE, ASD 3.3).
-
-        Raises ValueError for counts that the model has no levels for.
-        """
-        levels = self.passport.levels
-        for name, count in (("steps", steps), ("first", first)):
-            if count is not None:
-                require_whole(f"{name} (noise levels of '{self.passport.name}')", count, 1, len(levels))
-        full = StepPlan.uniform(levels)
-        plan = full.shorten(steps or len(levels), self.passport.schedule)
-        return plan if first is None else plan.enhance_first(full.shorten(first, self.passport.schedule).rest)
-
-    def latent_frames(self, frames: int | None = None) -> int:
-        """Latent frames behind a clip of `frames` pictures. Raises ValueError, naming counts near it that fit."""
-        if frames is None:
-            return self.passport.latent_frames
-        require_whole("frames", frames, 1)
-        layout = self.passport.layout if self.is_student else ChunkLayout(1)
-        first, chunk = layout.first or layout.chunk, layout.chunk
-        stride = self.vae.temporal_stride
-        below = max((-(-(frames - 1) // stride) + 1 - first) // chunk, 0) * chunk + first
-        near = [self.vae.pixel_frames(count) for count in (below - chunk, below, below + chunk) if count >= first]
-        if frames not in near:
-            fitting = sorted(near, key=lambda count: abs(count - frames))[:2]
-            raise ValueError(
-                f"frames must be {self.vae.pixel_frames(first)} plus a multiple of {chunk * stride}, to fill whole "
-                f"chunks, got {frames}: the nearest are {' and '.join(map(str, sorted(fitting)))}"
-            )
-        return 1 + (frames - 1) // stride
+        """A student's noise levels at `steps` per chunk, and `first` for the first chunk. Raises ValueError."""
+        return step_plan(self.passport, steps, first)
 
     @torch.inference_mode()
-    def generate(
+    def shot(
         self,
-        prompts: str | Sequence[str],
         *,
         steps: int | None = None,
         first: int | None = None,
         frames: int | None = None,
-        seed: int = 0,
+        height: int | None = None,
+        width: int | None = None,
+        image: PictureSource | None = None,
+        video: str | Path | Frames | None = None,
         guidance: float | None = None,
-        index: int = 0,
-        batch: int = 8,
-        on_step: OnStep | None = None,
-    ) -> Generation:
-        """One clip per prompt, `frames` pictures long.
+    ) -> Shot:
+        """What `generate` makes under these options, whatever the prompt. Raises ValueError for what cannot be.
 
-        A student takes `steps` (its full list when None) per chunk and `first` in the first; a teacher takes `steps`
-        (50) Euler steps under `guidance`. Clip i starts from the noise of (seed, index + i) whatever the plan, so
-        plans can be compared side by side. `on_step(chunk, step, x0)` observes each step of each batch.
+        Args:
+            steps: Network evaluations per chunk of a student, its full list when None; Euler steps (50) of a teacher.
+            first: Steps of a student's first chunk.
+            frames: Pictures per clip, what it begins with included; the trained length when None.
+            height: Pixels; the trained size when None.
+            width: Pixels.
+            image: What a student's clip begins with: a file, a PIL picture, an `H W 3` array.
+            video: A clip whose end a student's clip begins with: a file, or `f H W 3` at the model's rate.
+            guidance: Classifier-free guidance, for teachers.
+        """
+        patch, stride = self.net.cfg.patch, self.vae.spatial_stride
+        size = pixel_size(self.passport, (stride * patch[1], stride * patch[2]), height, width)
+        given = image is not None or video is not None
+        sampling = choose_sampling(self.passport, steps, first, guidance, behind_prefix=given)
+        prefix = begin_with(self.passport, self.vae, image, video, size) if given else None
+        total = count_frames(self.passport, self.vae, frames, 0 if prefix is None else prefix.shape[1])
+        rows, cols = size[0] // stride, size[1] // stride
+        tokens = total * rows * cols // (patch[1] * patch[2])
+        null = self._encode_null() if sampling.needs_null else None
+        return Shot(sampling, total, (self.vae.channels, rows, cols), tokens, prefix, null)
+
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        *,
+        seed: int = 0,
+        index: int = 0,
+        batch: int | None = None,
+        on_step: OnStep | None = None,
+        **options: Unpack[ShotOptions],
+    ) -> Generation:
+        """One clip per prompt under the options of `shot`: steps, first, frames, height, width, image, video, guidance.
+
+        Clip i starts from the noise of (seed, index + i) whatever the plan, so plans can be compared side by side.
+        `batch` clips are made at once, by default several small ones or one large one. `on_step(chunk, step, x0)`
+        observes each step of each batch.
         """
         prompts = [prompts] if isinstance(prompts, str) else prompts
         if not isinstance(prompts, Sequence) or not prompts or not all(isinstance(p, str) for p in prompts):
             raise ValueError(f"prompts must be one text or several, got {prompts!r}")
-        require_whole("batch", batch, 1)
-        total, sampling = self.latent_frames(frames), self.sampling(steps, first, guidance)
-        watch = Stopwatch(self.device)
-        null, pieces = None, []
+        if batch is not None:
+            require_whole("batch", batch, 1)
+        watch, shot = Stopwatch(self.device), self.shot(**options)
+        with watch("text"):
+            self.text.prepare(prompts)
+        batch = batch or shot.batch
+        clips: list[Frames] = []
         for start in range(0, len(prompts), batch):
             part = prompts[start : start + batch]
-            with watch("text"):
-                text = self._encode(part)
-                if sampling.needs_null and null is None:
-                    null = self.text_encoder.null(self.passport.negative_prompt).to(text)
-            sources = [clip_noise_source(seed, index + start + i) for i in range(len(part))]
-            noise = torch.cat([draw_noise(source, total, self._frame_shape) for source in sources]).to(self.device)
-            with watch("denoise"):
-                nothing = None if null is None else null.expand_as(text)
-                rng = renoising_source(seed, index + start)
-                latents = sampling.sample(self.net, noise, text, nothing, rng, on_step)
-            with watch("decode"):
-                pieces.append(to_pictures(torch.cat([self.vae.decode(clip[None]) for clip in latents])))
+            pieces: list[list[Frames]] = [[] for _ in part]
+            for row, piece in self.pieces(shot, part, seed=seed, index=index + start, watch=watch, on_step=on_step):
+                pieces[row].append(piece)
+            clips += map(np.concatenate, pieces)
         seconds = {name: value / len(prompts) for name, value in watch.seconds.items()}
         seconds["total"] = sum(seconds.values())
-        return Generation(np.concatenate(pieces), self.passport.fps, *sampling.cost(total), seconds)
+        evaluations, commits = shot.cost
+        return Generation(np.stack(clips), self.passport.fps, evaluations, commits, seconds)
+
+    @torch.inference_mode()
+    def pieces(
+        self,
+        shot: Shot,
+        prompts: Sequence[str],
+        *,
+        seed: int,
+        index: int = 0,
+        watch: Stopwatch | None = None,
+        on_step: OnStep | None = None,
+    ) -> Iterator[tuple[int, Frames]]:
+        """One batch of clips in pieces, as soon as each is decoded: (number of the prompt, `f H W 3` next frames).
+
+        No more than a piece of one clip is ever in memory as pixels; `watch` adds up what took how long.
+        """
+        watch = watch or Stopwatch(self.device)
+        with watch("text"):
+            text = self._encode(prompts)
+        sources = [clip_noise_source(seed, index + i) for i in range(len(prompts))]
+        noise = torch.cat([draw_noise(source, shot.new_frames, shot.shape) for source in sources]).to(self.device)
+        prefix, null = (None if x is None else x.expand(len(prompts), *x.shape[1:]) for x in (shot.prefix, shot.null))
+        decoders = [self.decoder.decode_stream() for _ in prompts]
+
+        def decoded(latents: Latents) -> Iterator[tuple[int, Frames]]:
+            for row, decoder in enumerate(decoders):
+                for part in latents[row : row + 1].split(DECODED_AT_ONCE, dim=1):
+                    with watch("decode"):
+                        piece = to_pictures(decoder.push(part))[0]
+                    yield row, piece
+
+        if prefix is not None:
+            yield from decoded(prefix)
+        rng = renoising_source(seed, index)
+        chunks = shot.sampling.stream(self.net, noise, text, null, rng, on_step, prefix)
+        for chunk in watch.each("denoise", chunks):
+            yield from decoded(chunk)
 
     def stream(
         self,
         prompt: str | Iterable[str],
         *,
-        steps: int | None = None,
-        first: int | None = None,
-        frames: int | None = None,
         seed: int = 0,
         index: int = 0,
         endless: bool = False,
         context: Context | None = None,
         on_step: OnStep | None = None,
+        **options: Unpack[ShotOptions],
     ) -> StreamSession:
         """A student's clip as an iterator of `f H W 3` frames, one item per chunk, as soon as each is ready.
 
         Set `.prompt` between chunks to change what comes next; an iterable of prompts gives one per chunk and its last
-        one stays. The clip is `frames` long (the trained length when None) or `endless`, which needs a `context` with
-        a window. At a constant prompt the frames are those of `generate`.
+        one stays. The options are those of `shot`; an `endless` clip has no length, and needs a `context` with a
+        window. The image or video that a clip begins with is its first item. At a constant prompt the frames are
+        those of `generate`.
         """
         if not self.is_student:
             raise ValueError(f"streaming needs a causal student, '{self.passport.name}' is a teacher: use generate()")
-        if endless and frames is not None:
-            raise ValueError(f"a stream is endless or has a length, got endless=True and frames={frames}: drop one")
+        if endless and options.get("frames") is not None:
+            raise ValueError(f"a stream is endless or has a length, got endless and {options['frames']}: drop one")
         context = context or self.passport.context
         if endless and context.window is None:
             raise ValueError(
                 "an endless stream needs a context with a window, got window=None: pass Context(window=...)"
             )
-        layout, plan = self.passport.layout, self.plan(steps, first)
+        shot = self.shot(**options)
+        assert isinstance(shot.sampling, Causal)
+        layout, plan = shot.sampling.layout, shot.sampling.plan
         sizes: Iterable[int] = (
             itertools.chain([layout.first or layout.chunk], itertools.repeat(layout.chunk))
             if endless
-            else layout.sizes(self.latent_frames(frames))
+            else layout.sizes(shot.new_frames)
         )
         source, rng = clip_noise_source(seed, index), renoising_source(seed, index)
         return StreamSession(
             prompt,
             encode=lambda text: self._encode([text]),
-            noise=(draw_noise(source, size, self._frame_shape).to(self.device) for size in sizes),
+            noise=(draw_noise(source, size, shot.shape).to(self.device) for size in sizes),
             sample=lambda chunks: autoregression.stream(
-                self.net, chunks, plan, context=context, rng=rng, on_step=on_step
+                self.net, chunks, plan, context=context, rng=rng, prefix=shot.prefix, on_step=on_step
             ),
-            decoder=self.vae.decode_stream(),
+            decoder=self.decoder.decode_stream(),
+            prefix=shot.prefix,
         )
 
-    def sampling(self, steps: int | None, first: int | None, guidance: float | None) -> Causal | ManySteps:
-        """How the model makes a clip under these options. Raises ValueError for those that it cannot follow."""
-        passport = self.passport
-        if self.is_student:
-            if guidance not in (None, 1):
-                raise ValueError(f"a student has its guidance distilled in, got guidance={guidance}: leave it out")
-            return Causal(self.plan(steps, first), passport.layout, passport.context)
-        if first is not None:
-            raise ValueError(
-                f"a teacher makes its clip in one piece, without a first chunk, got first={first}: drop it"
-            )
-        steps = TEACHER_STEPS if steps is None else steps
-        require_whole("steps", steps, 1)
-        guidance = passport.guidance if guidance is None else guidance
-        if isinstance(guidance, bool) or not isinstance(guidance, int | float) or not 0 <= guidance < math.inf:
-            raise ValueError(f"guidance must be a number of 0 or more, got {guidance!r}")
-        return ManySteps(steps, passport.shift, float(guidance))
-
     def _encode(self, prompts: Sequence[str]) -> TextEmbeds:
-        return self.text_encoder.encode(prompts).to(self.device, self.dtype)
+        return self.text.embed(prompts).to(self.device, self.dtype)
 
-    @property
-    def _frame_shape(self) -> tuple[int, int, int]:
-        stride = self.vae.spatial_stride
-        return self.vae.channels, self.passport.height // stride, self.passport.width // stride
-
-
-def compile_blocks(net: VideoDiT) -> None:
-    """Compile each transformer block in place; the first clip of a new shape pays for it.
-
-    The decoder stays eager: its cache changes kind from call to call, and each kind would be compiled anew.
-    Raises ValueError where there is no compiler.
-    """
-    require_compiler(next(net.parameters()).device)
-    # blocks share their code, and a clip runs it with caches of many lengths: each length is compiled once
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MAX_SHAPES)
-    for block in net.blocks:
-        block.compile()
+    def _encode_null(self) -> TextEmbeds:
+        return self.text.null(self.passport.negative_prompt).to(self.device, self.dtype)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,8 +13,8 @@ from fewstep.diffusion.steps import StepPlan
 from fewstep.models.cache import Context
 from fewstep.models.dit import VideoDiT
 from fewstep.models.layout import ChunkLayout
-from fewstep.rollout import OnStep, rollout
-from fewstep.types import Latents, TextEmbeds
+from fewstep.rollout import Chunk, OnStep, stream
+from fewstep.types import Latents, MoreLatents, TextEmbeds
 
 LARGEST_SEED = 2**31 - 1
 
@@ -35,7 +36,7 @@ class Causal:
         """Network evaluations and commits of a clip."""
         return self.num_steps(frames), len(self.layout.sizes(frames)) - 1
 
-    def sample(
+    def stream(
         self,
         net: VideoDiT,
         noise: Latents,
@@ -43,10 +44,18 @@ class Causal:
         null_text: TextEmbeds | None,
         rng: torch.Generator,
         on_step: OnStep | None,
-    ) -> Latents:
-        """Latents from noise; `rng` renoises between steps."""
+        prefix: MoreLatents | None = None,
+    ) -> Iterator[Latents]:
+        """Latents of each chunk from its noise, behind `prefix`; `rng` renoises between steps.
+
+        The past lies in memory that is taken once, for the window or for the whole clip.
+        """
         del null_text  # guidance is distilled in
-        return rollout(net, noise, text, self.plan, layout=self.layout, context=self.context, rng=rng, on_step=on_step)
+        context, frames = self.context, noise.shape[1] + (0 if prefix is None else prefix.shape[1])
+        if context.window is None or context.window > frames:  # nothing leaves the clip's own length
+            context = replace(context, sink=0, window=frames)
+        chunks = (Chunk(piece, text) for piece in noise.split(self.layout.sizes(noise.shape[1]), dim=1))
+        yield from stream(net, chunks, self.plan, context=context, rng=rng, prefix=prefix, ring=True, on_step=on_step)
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,7 @@ class ManySteps:
         """Network evaluations and commits of a clip; guidance evaluates twice a step."""
         return self.num_steps(frames) * (2 if self.needs_null else 1), 0
 
-    def sample(
+    def stream(
         self,
         net: VideoDiT,
         noise: Latents,
@@ -79,11 +88,12 @@ class ManySteps:
         null_text: TextEmbeds | None,
         rng: torch.Generator,
         on_step: OnStep | None,
-    ) -> Latents:
-        """Latents from noise; nothing else is random."""
-        del rng
+        prefix: MoreLatents | None = None,
+    ) -> Iterator[Latents]:
+        """All latents at once from their noise; nothing else is random, and nothing may precede them."""
+        del rng, prefix
         observe = None if on_step is None else lambda step, x0: on_step(0, step, x0)
-        return sample_ode(
+        yield sample_ode(
             net,
             noise,
             text,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -11,14 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fewstep.models.vae import StreamDecoder, to_uint8
+from fewstep.models.decode import FrameStream
+from fewstep.models.vae import to_uint8
 from fewstep.rollout import Chunk
-from fewstep.types import Latents, TextEmbeds
-from fewstep.video import Frames
+from fewstep.types import Frames, Latents, TextEmbeds
 
 
 class StreamSession:
-    """Iterate for `f H W 3` uint8 frames per chunk; set `prompt` to change what the next chunk shows."""
+    """Iterate for `f H W 3` uint8 frames per chunk; set `prompt` to change what the next chunk shows.
+
+    What the clip begins with (`prefix`, clean) comes first, as an item of its own.
+    """
 
     def __init__(
         self,
@@ -27,15 +31,17 @@ class StreamSession:
         encode: Callable[[str], TextEmbeds],
         noise: Iterable[Latents],
         sample: Callable[[Iterable[Chunk]], Iterator[Latents]],
-        decoder: StreamDecoder,
+        decoder: FrameStream,
+        prefix: Latents | None = None,
     ):
         self._start = time.perf_counter()
         self._encode, self._decoder = encode, decoder
         self._script: Iterator[str] = iter([prompt] if isinstance(prompt, str) else prompt)
         self.prompt = next(self._script, "")
         self.seconds: list[float] = []
-        """Wall clock from the start to the frames of each chunk so far."""
-        self._latents = sample(self._chunks(noise))
+        """Wall clock from the start to the frames of each item so far."""
+        given = [] if prefix is None else [prefix]
+        self._latents: Iterator[Latents] = itertools.chain(given, sample(self._chunks(noise)))
 
     @property
     def prompt(self) -> str:

@@ -1,8 +1,10 @@
-"""Clips in and out of files, and many clips in one picture. A clip is `f H W 3` uint8 RGB with its frame rate."""
+"""Clips in and out of files. A clip is `f H W 3` uint8 RGB with its frame rate."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -11,20 +13,23 @@ from typing import Any
 
 import av
 import numpy as np
-from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from fewstep.files import atomic_output
+from fewstep.types import Frames, Picture
 
-Frames = UInt8[np.ndarray, "f H W 3"]
-"""Pictures of one clip in order, RGB, 0..255."""
-Picture = UInt8[np.ndarray, "H W 3"]
+Push = Callable[[Frames], None]
+"""Takes the next frames of a clip."""
 
 SUFFIXES = (".mp4", ".gif", ".webp")
 GIF_MAX_FPS = 50
 """Viewers slow a GIF down when a frame lasts less than 2/100 s."""
-BACKGROUND = (250, 250, 250)
-INK = (30, 30, 30)
+BT709 = 1
+"""The colours of HDTV, as H.264 numbers its matrices, primaries and transfer curves."""
+ENCODER_THREADS = 4
+"""A student on a GPU makes frames faster than one thread writes them."""
+SAME_TIME = 1e-3
+"""Fraction of a frame's duration by which containers round their times."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +49,41 @@ def check_video_path(path: Path | str) -> Path:
 
 
 def write_video(path: Path | str, frames: Frames, fps: float, *, enlarge: int = 1) -> Path:
-    """Write frames at their true rate as H.264, GIF or WebP by the file's ending, whole or not at all.
+    """Write a whole clip; see `open_video`."""
+    check_frames(frames)
+    with open_video(path, fps, enlarge=enlarge) as push:
+        push(frames)
+    return Path(path)
 
-    `enlarge` repeats each pixel that many times in both directions, for clips too small to look at.
-    Raises ValueError for frames of the wrong kind, OutputError when the file cannot be written.
+
+@contextmanager
+def open_video(path: Path | str, fps: float, *, enlarge: int = 1) -> Iterator[Push]:
+    """Write frames, as they are pushed, at their true rate as H.264, GIF or WebP by the file's ending.
+
+    The file is there, whole, when the body ends, and not at all when it fails. H.264 is written as it comes and holds
+    no more than what was pushed last; the others are written at the end. `enlarge` repeats each pixel that many times
+    in both directions, for clips too small to look at. Raises ValueError for frames of the wrong kind or none,
+    OutputError when the file cannot be written.
     """
     path = check_video_path(path)
-    _check_frames(frames)
     if not fps > 0:
         raise ValueError(f"frames per second must be above 0, got {fps}")
-    frames = frames.repeat(enlarge, axis=1).repeat(enlarge, axis=2)
-    writers = {".mp4": _write_h264, ".gif": _write_gif, ".webp": _write_webp}
-    with atomic_output(path) as scratch:
-        writers[path.suffix.lower()](scratch, frames, fps)
-    return path
+    if path.suffix.lower() == ".gif" and fps > GIF_MAX_FPS:
+        raise ValueError(f"a GIF carries at most {GIF_MAX_FPS} frames per second, got {fps}: write .mp4 or .webp")
+    writers: dict[str, Callable[[Path, float], AbstractContextManager[Push]]]
+    writers = {".mp4": _h264, ".gif": _gif, ".webp": _webp}
+    size: list[tuple[int, ...]] = []
+    with atomic_output(path) as scratch, writers[path.suffix.lower()](scratch, fps) as write:
+
+        def push(frames: Frames) -> None:
+            size.append(check_frames(frames).shape[1:])
+            if size[-1] != size[0]:
+                raise ValueError(f"frames of one clip must be of one size, got {size[0]} and then {size[-1]}")
+            write(frames.repeat(enlarge, axis=1).repeat(enlarge, axis=2))
+
+        yield push
+        if not size:
+            raise ValueError(f"a clip needs 1 frame or more, got none for '{path}'")
 
 
 def write_image(path: Path | str, image: Picture) -> Path:
@@ -65,107 +91,94 @@ def write_image(path: Path | str, image: Picture) -> Path:
     path = Path(path)
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise ValueError(f"a picture file ends in .png, .jpg or .webp, got '{path}': change the ending")
-    _check_frames(image[None])
+    check_frames(image[None])
     with atomic_output(path) as scratch:
         Image.fromarray(image).save(scratch)
     return path
 
 
 def read_video(path: Path | str) -> Clip:
-    """All frames of a video, GIF or WebP file. Raises ValueError when it is missing, truncated or no video."""
+    """All frames of a video, GIF or WebP file, upright. Raises ValueError when it is missing, damaged or no video."""
     path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"a video file was required, '{path}' is not a file: check the name")
-    try:
-        clip = _read_animation(path) if path.suffix.lower() in (".gif", ".webp") else _read_container(path)
-    except (av.FFmpegError, UnidentifiedImageError, OSError, EOFError, IndexError) as error:
-        raise ValueError(f"a readable video was required, '{path}' is none ({error}): write it again") from error
+    with _reading(path):
+        clip = _read_animation(path) if _is_animation(path) else _read_container(path)
     if not len(clip.frames):
         raise ValueError(f"a video with frames was required, '{path}' has none: write it again")
     return clip
 
 
-def video_grid(videos: Sequence[Frames], labels: Sequence[str], columns: int, *, enlarge: int = 1) -> Frames:
-    """Clips side by side, each under its label, playing together; shorter ones hold their last frame."""
-    if not videos or len(videos) != len(labels):
-        raise ValueError(f"one label per clip is required, got {len(videos)} clips and {len(labels)} labels")
-    if columns < 1:
-        raise ValueError(f"a grid needs 1 column or more, got {columns}")
-    videos = [video.repeat(enlarge, axis=1).repeat(enlarge, axis=2) for video in videos]
-    length = max(len(video) for video in videos)
-    height, width = (max(video.shape[axis] for video in videos) for axis in (1, 2))
-    gap, text_height = 6, 32 if any("\n" in label for label in labels) else 18
-    rows = -(-len(videos) // columns)
-    size = (columns * (width + gap) + gap, rows * (height + text_height + gap) + gap)
-    page = Image.new("RGB", size, BACKGROUND)
-    draw, font = ImageDraw.Draw(page), ImageFont.load_default(12)
-    corners = []
-    for index, label in enumerate(labels):
-        row, column = divmod(index, columns)
-        x, y = gap + column * (width + gap), gap + row * (height + text_height + gap)
-        draw.multiline_text((x, y), _fit(label, font, width), fill=INK, font=font, spacing=2)
-        corners.append((x, y + text_height))
-    grid = np.repeat(np.asarray(page)[None], length, axis=0)
-    for video, (x, y) in zip(videos, corners, strict=True):
-        held = video[np.minimum(np.arange(length), len(video) - 1)]
-        grid[:, y : y + video.shape[1], x : x + video.shape[2]] = held
-    return grid
+def read_end(path: Path | str, count: int, fps: float) -> Frames:
+    """The last `count` pictures of a video file, at `fps` whatever its own rate; fewer where it is shorter.
+
+    The last one is the file's last; each of the others is the picture nearest to its time. Raises ValueError as
+    `read_video` does.
+    """
+    path = Path(path)
+    end: deque[tuple[float, Any]] = deque()
+    with _reading(path):
+        for moment, picture in _play(path):
+            end.append((moment, picture))
+            while len(end) > 1 and end[1][0] <= moment - (count - 1) / fps:
+                end.popleft()
+        if not end:
+            raise ValueError(f"a video with frames was required, '{path}' has none: write it again")
+        times = np.array([moment for moment, _ in end])
+        there = min(count, 1 + int((times[-1] - times[0]) * fps + SAME_TIME))
+        wanted = times[-1] - np.arange(there)[::-1] / fps
+        nearest = [end[np.abs(times - moment).argmin()][1] for moment in wanted]
+        return np.stack([x if isinstance(x, np.ndarray) else upright(x) for x in nearest])
 
 
-def contact_sheet(
-    videos: Sequence[Frames], labels: Sequence[str], columns: int, *, moments: int = 5, enlarge: int = 1
-) -> Picture:
-    """One still picture of many clips: each cell shows `moments` frames of its clip, first to last."""
-    strips = []
-    for video in videos:
-        picked = np.linspace(0, len(video) - 1, min(moments, len(video))).round().astype(int)
-        strips.append(np.concatenate(list(video[picked]), axis=1)[None])
-    return video_grid(strips, labels, columns, enlarge=enlarge)[0]
-
-
-def _check_frames(frames: Any) -> None:
+def check_frames(frames: Any) -> Frames:
+    """The frames, or ValueError for what is no clip."""
     good = isinstance(frames, np.ndarray) and frames.dtype == np.uint8 and frames.ndim == 4 and frames.shape[-1] == 3
     if not good or 0 in frames.shape:
         kind = f"{frames.dtype} {tuple(frames.shape)}" if hasattr(frames, "shape") else type(frames).__name__
         raise ValueError(f"frames must be a non-empty uint8 array (frames, height, width, 3), got {kind}")
+    return frames
 
 
-def _fit(label: str, font: Any, width: int) -> str:
-    """The label with each line cut to the width."""
-    lines = []
-    for line in label.split("\n")[:2]:
-        cut = line
-        while cut and font.getlength(cut + ("…" if cut != line else "")) > width:
-            cut = cut[:-1]
-        lines.append(cut if cut == line else cut + "…")
-    return "\n".join(lines)
-
-
-def _write_h264(path: Path, frames: Frames, fps: float) -> None:
-    # 4:2:0 wants even sides: odd ones repeat their last row or column.
-    frames = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
+@contextmanager
+def _h264(path: Path, fps: float) -> Iterator[Push]:
+    """4:2:0 in the colours of HDTV, and said so: players guess by the size where a file does not say."""
     rate = Fraction(fps).limit_denominator(1001)
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream: Any = container.add_stream("libx264", rate=rate, options={"crf": "14", "preset": "medium"})
-        stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
-        stream.thread_count = 1
-        for picture in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
+        stream.pix_fmt, stream.thread_count = "yuv420p", ENCODER_THREADS
+        for name in ("colorspace", "color_primaries", "color_trc"):
+            setattr(stream.codec_context, name, BT709)
+
+        def push(frames: Frames) -> None:
+            # 4:2:0 wants even sides: odd ones repeat their last row or column
+            frames = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
+            if not stream.codec_context.is_open:
+                stream.height, stream.width = frames.shape[1:3]
+            for picture in frames:
+                rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+                container.mux(stream.encode(rgb.reformat(format="yuv420p", dst_colorspace=BT709)))
+
+        yield push
         container.mux(stream.encode())
 
 
-def _write_gif(path: Path, frames: Frames, fps: float) -> None:
+@contextmanager
+def _gif(path: Path, fps: float) -> Iterator[Push]:
     """One palette for the whole clip, so that still parts do not flicker; delays sum to the true length."""
-    if fps > GIF_MAX_FPS:
-        raise ValueError(f"a GIF carries at most {GIF_MAX_FPS} frames per second, got {fps}: write .mp4 or .webp")
+    pieces: list[Frames] = []
+    yield pieces.append
+    frames = np.concatenate(pieces)
     f, height, width, _ = frames.shape
     palette = Image.fromarray(frames.reshape(f * height, width, 3)).quantize(256, dither=Image.Dither.NONE)
     pictures = [Image.fromarray(x).quantize(palette=palette, dither=Image.Dither.NONE) for x in frames]
     _save_animation(path, pictures, _durations(f, fps, unit=10))
 
 
-def _write_webp(path: Path, frames: Frames, fps: float) -> None:
-    _save_animation(path, [Image.fromarray(x) for x in frames], _durations(len(frames), fps, 1), quality=90, method=4)
+@contextmanager
+def _webp(path: Path, fps: float) -> Iterator[Push]:
+    pieces: list[Frames] = []
+    yield pieces.append
+    pictures = [Image.fromarray(x) for piece in pieces for x in piece]
+    _save_animation(path, pictures, _durations(len(pictures), fps, 1), quality=90, method=4)
 
 
 def _save_animation(path: Path, pictures: list[Image.Image], durations: list[int], **options: Any) -> None:
@@ -178,12 +191,48 @@ def _durations(count: int, fps: float, unit: int) -> list[int]:
     return [end - start for start, end in pairwise(ends)]
 
 
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turns what readers raise into one ValueError."""
+    if not path.is_file():
+        raise ValueError(f"a video file was required, '{path}' is not a file: check the name")
+    try:
+        yield
+    except (av.FFmpegError, UnidentifiedImageError, OSError, EOFError, IndexError) as error:
+        raise ValueError(f"a readable video was required, '{path}' is none ({error}): write it again") from error
+
+
+def _is_animation(path: Path) -> bool:
+    return path.suffix.lower() in (".gif", ".webp")
+
+
+def _video_stream(container: Any, path: Path) -> Any:
+    if not container.streams.video:
+        raise ValueError(f"a video file was required, '{path}' has no picture in it: check the name")
+    return container.streams.video[0]
+
+
+def upright(frame: Any) -> Picture:
+    """A decoded frame as the file says that it is to be held; phones write theirs lying."""
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
+
+
+def _play(path: Path) -> Iterator[tuple[float, Any]]:
+    """Time in seconds and picture of every frame; those of containers still encoded as the decoder gives them."""
+    if _is_animation(path):
+        clip = _read_animation(path)
+        yield from ((index / clip.fps, picture) for index, picture in enumerate(clip.frames))
+        return
+    with av.open(str(path)) as container:
+        stream = _video_stream(container, path)
+        for index, frame in enumerate(container.decode(stream)):
+            yield frame.time if frame.time is not None else index / float(stream.guessed_rate or 1), frame
+
+
 def _read_container(path: Path) -> Clip:
     with av.open(str(path)) as container:
-        if not container.streams.video:
-            raise ValueError(f"a video file was required, '{path}' has no picture in it: check the name")
-        stream = container.streams.video[0]
-        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+        stream = _video_stream(container, path)
+        pictures = [upright(frame) for frame in container.decode(stream)]
         rate = stream.average_rate or stream.guessed_rate or Fraction(1)
         if stream.frames and stream.frames != len(pictures):
             raise OSError(f"{stream.frames} frames announced, {len(pictures)} found")

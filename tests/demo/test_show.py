@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 
+from fewstep.checkpoints.folders import find_parts
 from fewstep.demo import compare
 from fewstep.demo.show import Options, run_demo
 from fewstep.diffusion.steps import shifted_levels
@@ -34,7 +35,7 @@ def assets(tmp_path, monkeypatch):
             shift=3.0,
             guidance=1.5,
             levels=shifted_levels(shift=3.0),
-            components=shared_parts(folder / name, base),
+            components=shared_parts(folder / name, find_parts(base)),
         )
         save_model(folder / name, passport, transformer=VideoDiT(PRESETS["tiny"]))
     monkeypatch.setattr(checkpoint_dir, "ASSETS", folder)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
-from fewstep.commands.console import progress, results
+from fewstep.commands.console import progress, read_size, results
 from fewstep.files import require_writable
-from fewstep.video import SUFFIXES, Frames, check_video_path, contact_sheet, video_grid, write_image, write_video
+from fewstep.sheets import contact_sheet, video_grid
+from fewstep.video import SUFFIXES, check_video_path, write_image, write_video
 
 if TYPE_CHECKING:
-    from fewstep.pipeline import Generation, Pipeline
+    from fewstep.clips import ClipSet, Made
+    from fewstep.pipeline import Pipeline
 
 VISIBLE = 256
 """Clips whose shorter side has fewer pixels are enlarged to about this many, unless told otherwise."""
@@ -33,17 +34,37 @@ class Options:
     prompts: Path | None = None
     """A text file with one prompt per line, instead of the prompt."""
     model: str = "shapes-asd"
-    """A bundled model (see `fewstep models`) or a folder."""
+    """A bundled model (see `fewstep models`), a folder (ours, diffusers' or Wan's own), or a hub id."""
+    revision: str | None = None
+    """Branch, tag or commit of a repository on the hub."""
+    student: str | None = None
+    """File or folder of a causal student, whose transformer takes the model's place; `fewstep inspect` reads it."""
+    weights: Literal["auto", "ema", "live"] = "auto"
+    """Which network of a training state: its average, the live one, or by default the average where there is one."""
+    chunk: int | None = None
+    """Latent frames per chunk of a student. Default: what its passport, or its lineage, says."""
+    levels: tuple[float, ...] = ()
+    """Noise levels of a student, from 1 down. Default: what its passport, or its lineage, says."""
+    lora: Annotated[tuple[str, ...], UseAppendAction] = ()
+    """A LoRA, FILE or FILE:SCALE, folded into the transformer's weights; may be given several times."""
+    merge_lora: bool = True
+    """Or keep the LoRAs beside the weights: slower, and in bfloat16 closer to what they were trained as."""
     steps: int | None = None
     """Network evaluations per chunk, 1 to 4; for a teacher, Euler steps. Default: the model's own."""
     first: int | None = None
     """Steps of the first chunk, when it should have more than the others (`--steps 1 --first 4` is 1*)."""
     frames: int | None = None
-    """Pictures per clip. Default: the length that the model was trained for."""
+    """Pictures per clip, those that it begins with included. Default: the length that the model was trained for."""
+    size: str | None = None
+    """Width and height in pixels, such as 832x480. Default: those that the model was trained for."""
+    image: Path | None = None
+    """A picture that the clips begin with, scaled to cover them and cropped about its middle. For students."""
+    video: Path | None = None
+    """A clip that the clips go on from: they begin with its last chunk. For students."""
     seed: int = 0
     """Where the noise comes from; a seed starts from the same noise at any step count."""
     seeds: tuple[int, ...] = ()
-    """Several seeds: one clip per prompt and seed."""
+    """Several seeds: one clip per prompt and seed, in a set that can be resumed (as with --prompts)."""
     guidance: float | None = None
     """Classifier-free guidance, for teachers only. Default: the model's own."""
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
@@ -52,25 +73,22 @@ class Options:
     """All clips in one picture: moments side by side in a .png, playing together in a .gif, .webp or .mp4."""
     enlarge: int | None = None
     """Repeat each pixel this many times. Default: until the shorter side has about 256."""
+    prompt_store: Path | None = None
+    """Embeddings that `fewstep encode` made: prompts that are in it need no text encoder."""
+    decoder: Path | None = None
+    """Weights of a small decoder (TAEHV, such as taew2_1.pth) that makes the pictures, in a twentieth of the time."""
+    tile: int | None = None
+    """Encode and decode pictures larger than this many pixels in tiles of that size, to save memory."""
     device: str | None = None
     """cpu, cuda or cuda:N. Default: a GPU where there is one."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Number format of the networks; auto is bfloat16 where the hardware is fast at it."""
+    dtype: Literal["auto", "float32", "bfloat16", "float8"] = "auto"
+    """Number format of the networks; auto is bfloat16 where the hardware is fast at it, float8 is for large blocks."""
+    offload: bool = False
+    """Keep the transformer's blocks, the past and the text encoder in host memory, for GPUs with little of it."""
     compile: bool = False
     """Fuse the transformer first (torch.compile): worth it for many clips."""
-    batch: int = 8
-    """Clips made at once."""
-
-
-@dataclass(frozen=True)
-class Made:
-    """One clip and where it came from."""
-
-    prompt: str
-    seed: int
-    frames: Frames
-    cost: Generation
-    target: Path | None
+    batch: int | None = None
+    """Clips made at once. Default: eight small ones, or one large one."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -82,19 +100,20 @@ def main(argv: Sequence[str]) -> None:
     prompts, seeds = read_prompts(options.prompt, options.prompts), options.seeds or (options.seed,)
     _check_targets(options)
 
-    from fewstep.pipeline import Pipeline
-
     console = progress()
     with console.status(f"loading {options.model}"):
-        pipeline = Pipeline.load(options.model, device=options.device, dtype=options.dtype, compile=options.compile)
-    clips = []
-    for clip in _generate(pipeline, options, prompts, seeds, console):
-        clips.append(clip)
-        if clip.target is not None:
-            write_video(clip.target, clip.frames, clip.cost.fps, enlarge=_factor(options, clip.frames))
+        pipeline = _load(options)
+    with console.status("reading what is asked for"):
+        clips = _clip_set(pipeline, options, prompts, seeds)
+        todo = clips.num_steps
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as bar:
+        count = len(clips.missing)
+        task = bar.add_task(f"{count} clip{'s' * (count != 1)}", total=todo)
+        made = list(clips.make(lambda chunk, step, x0: bar.advance(task, len(x0))))
     if options.sheet is not None:
-        _write_sheet(options, clips, columns=len(seeds))
-    _report(clips, options.sheet)
+        _write_sheet(options, clips, made)
+    _report(clips, made, options.sheet)
 
 
 def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
@@ -126,70 +145,89 @@ def _check_targets(options: Options) -> None:
         require_writable(options.sheet)
 
 
-def _target(options: Options, number: int, count: int, seed: int) -> Path | None:
-    if options.output is None and options.sheet is not None:
-        return None
-    path = options.output or Path("out/clip.mp4")
-    return path if count == 1 else path.with_name(f"{path.stem}-{number:03d}-seed{seed}{path.suffix}")
+def _load(options: Options) -> Pipeline:
+    from fewstep.checkpoints.lora_file import parse_lora
+    from fewstep.pipeline import Pipeline
+
+    return Pipeline.load(
+        options.model,
+        revision=options.revision,
+        student=options.student,
+        weights=options.weights,
+        passport=_changes(options),
+        lora=map(parse_lora, options.lora),
+        merge_lora=options.merge_lora,
+        prompt_store=options.prompt_store,
+        decoder=options.decoder,
+        tile=options.tile,
+        device=options.device,
+        dtype=options.dtype,
+        offload=options.offload,
+        compile=options.compile,
+    )
 
 
-def _generate(
-    pipeline: Pipeline, options: Options, prompts: list[str], seeds: Sequence[int], console: Console
-) -> Iterator[Made]:
-    """Clips seed by seed, with a progress bar that counts denoising steps."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
-    sampling = pipeline.sampling(options.steps, options.first, options.guidance)
-    count = len(prompts) * len(seeds)
-    total = count * sampling.num_steps(pipeline.latent_frames(options.frames))
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as bar:
-        task = bar.add_task(f"{count} clip{'s' * (count > 1)}", total=total)
-        for seed in seeds:
-            for start in range(0, len(prompts), options.batch):
-                part = prompts[start : start + options.batch]
-                made = pipeline.generate(
-                    part,
-                    steps=options.steps,
-                    first=options.first,
-                    frames=options.frames,
-                    seed=seed,
-                    guidance=options.guidance,
-                    index=start,
-                    batch=len(part),
-                    on_step=lambda chunk, step, x0: bar.advance(task, len(x0)),
-                )
-                for offset, (prompt, frames) in enumerate(zip(part, made.frames, strict=True)):
-                    target = _target(options, start + offset, count, seed)
-                    yield Made(prompt, seed, frames, made, target)
+def _changes(options: Options) -> dict[str, Any]:
+    """What is to be different from the passport."""
+    from fewstep.models.layout import ChunkLayout
+
+    changes: dict[str, Any] = {} if options.chunk is None else {"layout": ChunkLayout(options.chunk)}
+    return changes | ({"levels": options.levels} if options.levels else {})
 
 
-def _factor(options: Options, frames: Frames) -> int:
-    return options.enlarge or max(1, round(VISIBLE / min(frames.shape[1:3])))
+def _clip_set(pipeline: Pipeline, options: Options, prompts: list[str], seeds: Sequence[int]) -> ClipSet:
+    from fewstep.clips import ClipSet
+
+    height, width = read_size(options.size) or (None, None)
+    shot = pipeline.shot(
+        steps=options.steps,
+        first=options.first,
+        frames=options.frames,
+        height=height,
+        width=width,
+        image=options.image,
+        video=options.video,
+        guidance=options.guidance,
+    )
+    shorter = min(shot.shape[1:]) * pipeline.vae.spatial_stride
+    return ClipSet(
+        pipeline=pipeline,
+        shot=shot,
+        prompts=prompts,
+        seeds=seeds,
+        output=options.output or (None if options.sheet else Path("out/clip.mp4")),
+        resumable=bool(options.prompts or options.seeds),
+        begins_with=options.image or options.video,
+        batch=options.batch or shot.batch,
+        enlarge=options.enlarge or max(1, round(VISIBLE / shorter)),
+        keep=options.sheet is not None,
+    )
 
 
-def _write_sheet(options: Options, clips: list[Made], columns: int) -> None:
+def _write_sheet(options: Options, clips: ClipSet, made: Sequence[Made]) -> None:
     """One row per prompt, one column per seed."""
     assert options.sheet is not None
-    order = {prompt: row for row, prompt in enumerate(dict.fromkeys(clip.prompt for clip in clips))}
-    clips = sorted(clips, key=lambda clip: order[clip.prompt])
-    videos = [clip.frames for clip in clips]
-    labels = [f"{clip.prompt}\nseed {clip.seed}" for clip in clips]
+    made = sorted(made, key=lambda each: each.take.index)
+    videos = [each.frames for each in made if each.frames is not None]
+    labels = [f"{each.take.prompt}\nseed {each.take.seed}" for each in made]
+    columns = len(clips.seeds)
     if options.sheet.suffix.lower() == ".png":
         factor = options.enlarge or max(1, round(VISIBLE / 2 / min(videos[0].shape[1:3])))
         write_image(options.sheet, contact_sheet(videos, labels, columns, enlarge=factor))
     else:
-        grid = video_grid(videos, labels, columns, enlarge=_factor(options, videos[0]))
-        write_video(options.sheet, grid, clips[0].cost.fps)
+        grid = video_grid(videos, labels, columns, enlarge=clips.enlarge)
+        write_video(options.sheet, grid, clips.pipeline.passport.fps)
 
 
-def _report(clips: list[Made], sheet: Path | None) -> None:
+def _report(clips: ClipSet, made: Sequence[Made], sheet: Path | None) -> None:
     table = Table(Column("file", overflow="fold"), "prompt", "seed", "evaluations", "seconds", "frames/s")
-    for clip in clips:
-        cost, total = clip.cost, clip.cost.seconds["total"]
-        passes = (
-            f"{cost.network_evaluations} + {cost.commits} commits" if cost.commits else f"{cost.network_evaluations}"
-        )
-        rate = f"{len(clip.frames) / total:.0f}"
-        table.add_row(str(clip.target or "-"), clip.prompt, str(clip.seed), passes, f"{total:.2f}", rate)
+    evaluations, commits = clips.shot.cost
+    passes = f"{evaluations} + {commits} commits" if commits else f"{evaluations}"
+    frames = clips.pipeline.vae.pixel_frames(clips.shot.frames)
+    for each in made:
+        take, total = each.take, each.seconds.get("total")
+        costs = (passes, f"{total:.2f}", f"{frames / total:.0f}") if total else ("-", "was there", "-")
+        table.add_row(str(take.target or "-"), take.prompt, str(take.seed), *costs)
     results().print(table)
     if sheet is not None:
         print(f"contact sheet: {sheet}")

@@ -10,8 +10,9 @@ from statistics import median
 
 from fewstep.demo.page import Take, Variant
 from fewstep.evaluation.semantics import judge
-from fewstep.pipeline import TEACHER_STEPS, Pipeline
+from fewstep.pipeline import Pipeline
 from fewstep.shapes.grammar import Scene, caption
+from fewstep.shot import TEACHER_STEPS
 
 TEACHER, START, STUDENT = "shapes-teacher", "shapes-init", "shapes-asd"
 PLANS = ("4", "2*", "2", "1*", "1")
@@ -72,7 +73,7 @@ def _counts(plan: str, levels: int) -> tuple[int, int | None]:
 
 def _per_chunk(pipeline: Pipeline, steps: int | None, first: int | None) -> tuple[int, ...]:
     plan = pipeline.plan(steps, first)
-    sizes = pipeline.passport.layout.sizes(pipeline.latent_frames())
+    sizes = pipeline.passport.layout.sizes(pipeline.passport.latent_frames)
     return tuple(len(plan.sigmas(index)) for index in range(len(sizes)))
 
 

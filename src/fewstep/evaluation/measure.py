@@ -23,6 +23,7 @@ from fewstep.session import to_pictures
 from fewstep.shapes.dataset import ShapeWorld
 from fewstep.shapes.render import render
 from fewstep.shapes.scene import Scene, World, scene_to_json
+from fewstep.shot import ShotOptions
 from fewstep.video import Frames
 
 TEST_SEED = 20_011
@@ -186,7 +187,7 @@ def _render(prompts: Prompts, part: slice) -> np.ndarray:
     return np.stack([render(scene, prompts.world, prompts.world.frames) for scene in prompts.scenes[part]])
 
 
-def _counts(pipeline: Pipeline, plan: str) -> dict[str, int]:
+def _counts(pipeline: Pipeline, plan: str) -> ShotOptions:
     """`generate`'s arguments for a plan."""
     if not pipeline.is_student:
         if not plan.isdecimal():
@@ -198,5 +199,4 @@ def _counts(pipeline: Pipeline, plan: str) -> dict[str, int]:
             f"plan '{plan}' needs {ENHANCED if '*' in plan else plan} noise levels, '{pipeline.passport.name}' has "
             f"{levels}: ask for fewer steps, or measure a model that was trained for more"
         )
-    steps = {"steps": int(plan.rstrip("*"))}
-    return {**steps, "first": ENHANCED} if plan.endswith("*") else steps
+    return {"steps": int(plan.rstrip("*")), "first": ENHANCED if plan.endswith("*") else None}

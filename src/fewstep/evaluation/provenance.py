@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from fewstep.pipeline import Pipeline
 
@@ -26,10 +29,20 @@ def fingerprint(pipeline: Pipeline) -> str:
 def module_fingerprint(module: nn.Module) -> str:
     """Twelve hexadecimal digits that name the tensors of one module."""
     digest = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    for whole, value in sorted(module.state_dict().items()):
+        for name, each in _plain_tensors(whole, value):
+            digest.update(f"{name} {each.dtype} {tuple(each.shape)}".encode())
+            digest.update(each.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:DIGITS]
+
+
+def _plain_tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    """What a tensor is made of: quantised ones are numbers and scales."""
+    if not is_traceable_wrapper_subclass(value):
+        yield name, value
+        return
+    for part in value.__tensor_flatten__()[0]:
+        yield from _plain_tensors(f"{name}.{part}", getattr(value, part))
 
 
 def git_commit() -> str | None:

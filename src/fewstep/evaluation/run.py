@@ -11,6 +11,8 @@ from typing import Protocol as Interface
 
 import torch
 
+from fewstep.checkpoints.hub import fetch
+from fewstep.checkpoints.model_files import read_model
 from fewstep.evaluation.measure import (
     Measurement,
     Prompts,
@@ -34,9 +36,10 @@ from fewstep.evaluation.scores import summarise
 from fewstep.evaluation.shapebench import frozen_normalisation
 from fewstep.files import require_writable
 from fewstep.hardware import Precision
-from fewstep.models.checkpoint_dir import ModelDir, Passport, resolve_model
+from fewstep.models.checkpoint_dir import Passport
 from fewstep.pipeline import Pipeline
-from fewstep.video import contact_sheet, write_image
+from fewstep.sheets import contact_sheet
+from fewstep.video import write_image
 
 PLANS = ("4", "2*", "2", "1*", "1")
 SHOWN = 8
@@ -80,8 +83,8 @@ class Entry:
     def parse(cls, words: str) -> Entry:
         """`MODEL`, whose row follows from how it was trained, or `ROW=MODEL`."""
         row, equals, name = words.partition("=") if not Path(words).exists() else ("", "", words)
-        folder = Path(resolve_model(name if equals else words))
-        passport = ModelDir(folder).passport
+        folder = fetch(name if equals else words)
+        passport = read_model(folder).passport
         row = row if equals else row_of(passport)
         if not row or row in CONTROLS:
             raise ValueError(f"a row needs a name other than {' and '.join(CONTROLS)}, got '{words}': choose another")

@@ -1,0 +1,202 @@
+"""What is asked of a model (steps, length, size, beginning), checked against its passport, and what it gives."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from fewstep.diffusion.steps import StepPlan, named_plan
+from fewstep.models.checkpoint_dir import Passport
+from fewstep.models.layout import ChunkLayout
+from fewstep.models.vae import VideoVAE, from_uint8
+from fewstep.pictures import PictureSource, fit_picture, read_picture
+from fewstep.sampling import Causal, ManySteps, require_whole
+from fewstep.types import Frames, Latents, TextEmbeds
+from fewstep.video import check_frames, read_end
+
+TEACHER_STEPS = 50
+"""Euler steps of a teacher when none are asked for (Wan's default)."""
+MOST_AT_ONCE = 8
+"""Clips made at once when nothing is said, as long as they are small."""
+TOKENS_AT_ONCE = 16_384
+"""What "small" means: tokens of all clips made at once. One clip of Wan at 832x480 has 32,760."""
+
+
+class ShotOptions(TypedDict, total=False):
+    """What may be asked of a clip besides its prompt; `Pipeline.shot` says what each means."""
+
+    steps: int | None
+    first: int | None
+    frames: int | None
+    height: int | None
+    width: int | None
+    image: PictureSource | None
+    video: str | Path | Frames | None
+    guidance: float | None
+
+
+@dataclass(frozen=True)
+class Shot:
+    """Everything about a clip but its prompt and its noise, in the model's own terms."""
+
+    sampling: Causal | ManySteps
+    frames: int
+    """Latent frames of the whole clip, the prefix included."""
+    shape: tuple[int, int, int]
+    """c h w of a latent frame."""
+    tokens: int
+    """Of a clip in the transformer."""
+    prefix: Latents | None = None
+    """What the clip begins with, clean: a picture, or the end of another clip."""
+    null: TextEmbeds | None = None
+    """The unconditional branch of guidance, where there is one."""
+
+    @property
+    def new_frames(self) -> int:
+        """Latent frames to be generated."""
+        return self.frames - (0 if self.prefix is None else self.prefix.shape[1])
+
+    @property
+    def num_steps(self) -> int:
+        """Denoising steps of a clip."""
+        return self.sampling.num_steps(self.new_frames)
+
+    @property
+    def cost(self) -> tuple[int, int]:
+        """Network evaluations and commits of a clip; a prefix is committed like a chunk."""
+        evaluations, commits = self.sampling.cost(self.new_frames)
+        return evaluations, commits + (self.prefix is not None)
+
+    @property
+    def batch(self) -> int:
+        """Clips to make at once when nothing is said: several small ones, one large one."""
+        return max(1, min(MOST_AT_ONCE, TOKENS_AT_ONCE // self.tokens))
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Clips and what they cost. The frames are also what `numpy.asarray(generation)` gives."""
+
+    frames: UInt8[np.ndarray, "b f H W 3"]
+    fps: float
+    network_evaluations: int
+    """Passes per clip that predict a velocity; guidance counts two per step, commits of clean context none."""
+    commits: int
+    """Passes per clip that write finished chunks to the cache."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall clock per clip of `text`, `denoise` (commits included) and `decode`, and their `total`."""
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.frames, dtype=dtype, copy=copy)
+
+
+def step_plan(passport: Passport, steps: int | None, first: int | None) -> StepPlan:
+    """A student's noise levels at `steps` per chunk, and `first` for the first chunk (FFE, ASD 3.3).
+
+    Raises ValueError for counts that the model has no levels for.
+    """
+    levels = passport.levels
+    for name, count in (("steps", steps), ("first", first)):
+        if count is not None:
+            require_whole(f"{name} (noise levels of '{passport.name}')", count, 1, len(levels))
+    if steps is None and first is None and passport.plan is not None:
+        return named_plan(levels, passport.plan, passport.schedule)
+    full = StepPlan.uniform(levels)
+    plan = full.shorten(steps or len(levels), passport.schedule)
+    return plan if first is None else plan.enhance_first(full.shorten(first, passport.schedule).rest)
+
+
+def choose_sampling(
+    passport: Passport, steps: int | None, first: int | None, guidance: float | None, *, behind_prefix: bool = False
+) -> Causal | ManySteps:
+    """How the model makes a clip under these options. Raises ValueError for those that it cannot follow."""
+    if passport.kind == "student":
+        if guidance not in (None, 1):
+            raise ValueError(f"a student has its guidance distilled in, got guidance={guidance}: leave it out")
+        layout = ChunkLayout(passport.layout.chunk) if behind_prefix else passport.layout
+        return Causal(step_plan(passport, steps, first), layout, passport.context)
+    if behind_prefix:
+        raise ValueError(
+            f"a clip begins with a picture or a clip only for a causal student, which keeps it as clean context; "
+            f"'{passport.name}' is a teacher: choose a student"
+        )
+    if first is not None:
+        raise ValueError(f"a teacher makes its clip in one piece, without a first chunk, got first={first}: drop it")
+    steps = TEACHER_STEPS if steps is None else steps
+    require_whole("steps", steps, 1)
+    guidance = passport.guidance if guidance is None else guidance
+    if isinstance(guidance, bool) or not isinstance(guidance, int | float) or not 0 <= guidance < math.inf:
+        raise ValueError(f"guidance must be a number of 0 or more, got {guidance!r}")
+    return ManySteps(steps, passport.shift, float(guidance))
+
+
+def count_frames(passport: Passport, vae: VideoVAE, frames: int | None, given: int = 0) -> int:
+    """Latent frames of a clip of `frames` pictures that begins with `given` latent frames.
+
+    None is the length that the model was trained for, or what fits into it behind the given frames. Raises ValueError,
+    naming counts near it that fit.
+    """
+    layout = passport.layout if passport.kind == "student" else ChunkLayout(1)
+    chunk = layout.chunk
+    least = given + chunk if given else layout.first or chunk
+    if frames is None:
+        whole = passport.latent_frames
+        return max(given + (whole - given) // chunk * chunk, least) if given else whole
+    require_whole("frames", frames, 1)
+    stride = vae.temporal_stride
+    below = max((-(-(frames - 1) // stride) + 1 - least) // chunk, 0) * chunk + least
+    near = [vae.pixel_frames(count) for count in (below - chunk, below, below + chunk) if count >= least]
+    if frames not in near:
+        fitting = sorted(near, key=lambda count: abs(count - frames))[:2]
+        raise ValueError(
+            f"frames must be {vae.pixel_frames(least)} plus a multiple of {chunk * stride}, to fill whole "
+            f"chunks, got {frames}: the nearest are {' and '.join(map(str, sorted(fitting)))}"
+        )
+    return 1 + (frames - 1) // stride
+
+
+def pixel_size(passport: Passport, multiple: tuple[int, int], height: int | None, width: int | None) -> tuple[int, int]:
+    """Height and width in pixels, the passport's where None. Raises ValueError, naming the nearest that fit."""
+    sides = (passport.height if height is None else height, passport.width if width is None else width)
+    for name, side, step in zip(("height", "width"), sides, multiple, strict=True):
+        require_whole(name, side, 1)
+        if side % step:
+            near = [count for count in (side // step * step, -(-side // step) * step) if count]
+            raise ValueError(
+                f"{name} must be a multiple of {step} pixels, a token's side, got {side}: "
+                f"the nearest {'are' if len(near) > 1 else 'is'} {' and '.join(map(str, near))}"
+            )
+    return sides
+
+
+def begin_with(
+    passport: Passport,
+    vae: VideoVAE,
+    image: PictureSource | None,
+    video: str | Path | Frames | None,
+    size: tuple[int, int],
+) -> Latents:
+    """Clean latents `1 t c h w`, in fp32, of what a clip begins with, scaled to cover `size`, cropped about the middle.
+
+    An image is one latent frame. Of a video it is as much of the end as fills a student's chunk, the smallest context
+    that it has seen, or less where the video is shorter; the autoencoder starts anew there (as CausVid's overlap does).
+    Raises ValueError for both at once, and for files that cannot be read.
+    """
+    if image is not None and video is not None:
+        raise ValueError("a clip begins with an image or with a video, got both: drop one")
+    if image is not None:
+        frames = fit_picture(read_picture(image), *size)[None]
+    else:
+        assert video is not None
+        most = vae.pixel_frames(passport.layout.chunk)
+        end = check_frames(video)[-most:] if isinstance(video, np.ndarray) else read_end(video, most, passport.fps)
+        count = vae.pixel_frames(1 + (len(end) - 1) // vae.temporal_stride)
+        frames = np.stack([fit_picture(picture, *size) for picture in end[-count:]])
+    pixels = torch.from_numpy(frames).movedim(-1, 1)[None]
+    return vae.encode(from_uint8(pixels.to(next(vae.parameters()).device)))
