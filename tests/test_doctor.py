@@ -7,8 +7,8 @@ import torch
 
 from fewstep.doctor import examine, fit
 from fewstep.hardware import can_compile, has_fast_bf16, pick_dtype, total_memory
+from fewstep.models.compilation import compile_blocks
 from fewstep.models.presets import PRESETS
-from fewstep.pipeline import compile_blocks
 
 
 def test_what_fits_grows_with_memory():

@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from fewstep.bench.flops import cache_bytes, parameter_count
-from fewstep.bench.subject import CLIPS
 from fewstep.hardware import can_compile, device_name, has_fast_bf16, pick_device, total_memory
 from fewstep.models.presets import PRESETS
+from fewstep.planning.flops import cache_bytes
+from fewstep.planning.sizes import CLIPS, transformer_numbers
 
 GB = 1e9
 SLACK = 1.25
@@ -101,7 +101,7 @@ def fit(preset: str, memory: int, bytes_per_weight: int) -> Fit:
     _, (frames, height, width), _ = CLIPS[preset]
     _, ph, pw = cfg.patch
     tokens = frames * (height // 8 // ph) * (width // 8 // pw)
-    parameters = parameter_count(cfg)
+    parameters = transformer_numbers(cfg)
     cache = cache_bytes(cfg, tokens, bytes_per_weight)
     generate = SLACK * (parameters * bytes_per_weight + cache)
     distil = SLACK * (parameters * (2 * TRAINED_BYTES + bytes_per_weight) + cache)

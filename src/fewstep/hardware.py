@@ -8,14 +8,19 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 
 Precision = Literal["auto", "float32", "bfloat16"]
+Format = Literal["auto", "float32", "bfloat16", "float8"]
+"""Of a network that only makes clips; float8 is that of its blocks' weights, beside bfloat16."""
+FLOAT8_SINCE = (8, 9)
+"""CUDA compute capability from which float8 products run natively."""
+T = TypeVar("T")
 
 
 def pick_device(device: str | torch.device | None) -> torch.device:
@@ -52,6 +57,17 @@ def has_fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return any(map(_cpu_has, ("avx512_bf16", "amx_tile")))
+
+
+def require_float8(device: torch.device) -> None:
+    """Raise ValueError unless `device` multiplies float8 numbers natively, and torchao is there to make it."""
+    if device.type != "cuda" or torch.cuda.get_device_capability(device) < FLOAT8_SINCE:
+        raise ValueError(
+            f"float8 needs a GPU of compute capability {'.'.join(map(str, FLOAT8_SINCE))} or more (Ada, Hopper, "
+            f"Blackwell), got {device} ({device_name(device)}): choose bfloat16, with offload where memory is short"
+        )
+    if importlib.util.find_spec("torchao") is None:
+        raise ValueError("float8 needs torchao, which is not installed: pip install 'fewstep[float8]'")
 
 
 def _cpu_has(feature: str) -> bool:
@@ -122,3 +138,14 @@ class Stopwatch:
         yield
         synchronize(self.device)
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def each(self, name: str, items: Iterable[T]) -> Iterator[T]:
+        """The items, with the time that it takes to make them."""
+        source = iter(items)
+        while True:
+            with self(name):
+                try:
+                    item = next(source)
+                except StopIteration:
+                    return
+            yield item

@@ -9,7 +9,6 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from fewstep.bench.flops import cache_bytes, commit_flops, forward_flops, parameter_count
 from fewstep.bench.measure import measure, stream_flops
 from fewstep.bench.rates import quantile
 from fewstep.bench.subject import Subject
@@ -17,6 +16,8 @@ from fewstep.cli import main
 from fewstep.diffusion.steps import StepPlan
 from fewstep.models.cache import KVCache
 from fewstep.models.presets import PRESETS
+from fewstep.planning.flops import cache_bytes, commit_flops, forward_flops
+from fewstep.planning.sizes import transformer_numbers
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def subject() -> Subject:
 
 def test_a_preset_that_does_not_fit_is_refused_before_it_is_made(monkeypatch):
     monkeypatch.setattr("fewstep.bench.subject.total_memory", lambda device: 16 * 10**9)
-    with pytest.raises(ValueError, match="needs 57 GB, cpu has 16 GB"):
+    with pytest.raises(ValueError, match="needs 29 GB for its weights, cpu has 16 GB"):
         Subject.from_preset("wan_14b", torch.device("cpu"), torch.bfloat16)
 
 
@@ -35,7 +36,7 @@ def test_closed_form_equals_the_published_cost_of_wan():
     assert forward_flops(cfg, 3 * frame, 3 * frame) / 1e12 == pytest.approx(16.2, abs=0.1)
     assert forward_flops(cfg, 3 * frame, 21 * frame) / 1e12 == pytest.approx(40.4, abs=0.1)
     assert cache_bytes(cfg, 21 * frame, 2) / 1e9 == pytest.approx(6.0, abs=0.1)
-    assert parameter_count(cfg) / 1e9 == pytest.approx(1.42, abs=0.01)
+    assert transformer_numbers(cfg) / 1e9 == pytest.approx(1.42, abs=0.01)
 
 
 def test_closed_form_equals_counted_products(subject: Subject):
@@ -86,6 +87,36 @@ def test_the_command_writes_tables_and_json(student: Path, tmp_path: Path, capsy
     found = json.loads(target.read_text())
     assert found["reports"][0]["text_ms"] > 0
     assert "frames/s" in capsys.readouterr().out
+
+
+def test_a_presets_clip_can_be_one_small_chunk(tmp_path: Path, capsys):
+    target = tmp_path / "bench.json"
+    words = "bench --preset tiny --size 32x48 --chunks 1 --steps 1 --commits sequential --clips 1 --dtypes bfloat16"
+    assert main([*words.split(), "--device", "cpu", "--json", str(target)]) == 0
+    (report,) = json.loads(target.read_text())["reports"]
+    assert list(report["forward_ms"]) == ["3"]
+    assert report["dtype"] == "bfloat16"
+    assert report["planned_memory_mb"] > 0
+    assert report["streams"][0]["period_ms"] == {}
+    assert "`fewstep plan` says" in capsys.readouterr().out
+
+
+def test_random_weights_are_made_in_place_in_the_format_asked_for():
+    made = Subject.from_preset("tiny", torch.device("cpu"), torch.bfloat16, size=(32, 48), chunks=2)
+    assert made.latents == (6, 16, 4, 6)
+    parameters = [*made.net.named_parameters(), *made.vae.named_parameters()]
+    assert {parameter.dtype for _, parameter in parameters} == {torch.bfloat16}
+    assert all(parameter.isfinite().all() for _, parameter in parameters)
+    assert made.net.head.head.weight.std().item() == pytest.approx(0.02, rel=0.2)
+    assert (made.net.blocks[0].norm3.weight == 1).all()
+    assert (made.net.blocks[0].norm3.bias == 0).all()
+
+
+def test_sizes_that_do_not_fit_are_refused(capsys):
+    assert main(["bench", "--preset", "tiny", "--size", "30x48"]) == 2
+    assert "multiples of 16" in capsys.readouterr().err
+    assert main(["bench", "--chunks", "1"]) == 2
+    assert "go with --preset" in capsys.readouterr().err
 
 
 def test_quantiles_are_members_of_the_list():

@@ -13,12 +13,12 @@ from typing import Any, Literal
 import torch
 
 from fewstep import rollout as autoregression
-from fewstep.bench.flops import commit_flops, forward_flops
 from fewstep.bench.rates import machine_rates, quantile, timed, wall
 from fewstep.bench.subject import Subject
 from fewstep.diffusion.steps import StepPlan
 from fewstep.hardware import device_name, peak_memory, synchronize
 from fewstep.models.cache import KVCache
+from fewstep.planning.flops import commit_flops, forward_flops
 from fewstep.session import to_pictures
 
 Commit = Literal["sequential", "packed"]
@@ -39,7 +39,7 @@ class Stream:
     first_frame_ms: float
     """From the prompt's text (or embeddings) to the first chunk's pictures on the host."""
     period_ms: dict[str, float]
-    """Time between chunks, after the first: p50, p90, commit and decode included."""
+    """Time between chunks, after the first: p50, p90, commit and decode included; empty for clips of one chunk."""
     fps_with_decode: float
     fps_without_decode: float
     """Of the whole clip; commits included, text not."""
@@ -67,6 +67,8 @@ class Report:
     decode_ms: float
     """One steady chunk to pictures on the host."""
     text_ms: float | None
+    planned_memory_mb: float | None = None
+    """What `fewstep plan` says of the longest stream, without the device's own software; for presets."""
     streams: list[Stream] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
@@ -145,7 +147,7 @@ def _measure_streams(
         commit=commit,
         first_clip_s=first_clip,
         first_frame_ms=1000 * statistics.median(run[0] for run in runs),
-        period_ms={f"p{q}": 1000 * quantile(periods, q / 100) for q in (50, 90)},
+        period_ms={f"p{q}": 1000 * quantile(periods, q / 100) for q in (50, 90) if periods},
         fps_with_decode=pictures / statistics.median(run[-1] for run in runs),
         fps_without_decode=pictures / denoise,
         floor_ratio=denoise / (stream_flops(subject, plan) / (gemm_tflops * 1e12)),

@@ -6,25 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
-from fewstep.bench.flops import parameter_count
 from fewstep.diffusion.steps import shifted_levels
 from fewstep.hardware import total_memory
 from fewstep.models.cache import Context
+from fewstep.models.compilation import compile_blocks
 from fewstep.models.dit import VideoDiT
 from fewstep.models.layout import ChunkLayout
 from fewstep.models.presets import PRESETS
 from fewstep.models.vae import VideoVAE
-from fewstep.pipeline import Pipeline, compile_blocks
+from fewstep.pipeline import Pipeline
+from fewstep.planning.generate import vae_numbers
+from fewstep.planning.rehearsal import META
+from fewstep.planning.sizes import CLIPS, transformer_numbers
 from fewstep.types import Latents, TextEmbeds
-
-CLIPS: dict[str, tuple[str, tuple[int, int, int], float]] = {
-    "tiny": ("tiny", (9, 64, 64), 16.0),
-    "shapes": ("shapes", (9, 64, 64), 16.0),
-    "wan_1_3b": ("wan", (21, 480, 832), 16.0),
-    "wan_14b": ("wan", (21, 480, 832), 16.0),
-}
-"""DiT preset -> VAE preset, (latent frames, height, width) and frames per second of the clip it is made for."""
 
 
 @dataclass(frozen=True)
@@ -61,29 +57,48 @@ class Subject:
         return cls(passport.name, pipeline.net, vae, *parts)
 
     @classmethod
-    def from_preset(cls, preset: str, device: torch.device, dtype: torch.dtype, *, vae: str | None = None) -> Subject:
+    def from_preset(
+        cls,
+        preset: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        vae: str | None = None,
+        size: tuple[int, int] | None = None,
+        chunks: int | None = None,
+    ) -> Subject:
         """Random weights at the size of a preset: speed does not depend on training.
 
-        Raises ValueError for an unknown preset, and for one whose weights do not fit into the device's memory.
+        Clips have the preset's own height, width and length, or `size` and `chunks`. Weights are made where and in the
+        format in which they compute. Raises ValueError for an unknown preset, a size that does not divide into patches,
+        and for weights that do not fit into the device's memory.
         """
         if preset not in CLIPS:
             raise ValueError(f"a preset must be one of {', '.join(CLIPS)}, got '{preset}'")
         vae_preset, (frames, height, width), fps = CLIPS[preset]
-        cfg = PRESETS[preset]
-        needed, there = parameter_count(cfg) * torch.float32.itemsize, total_memory(device)
+        cfg, layout = PRESETS[preset], ChunkLayout(3)
+        height, width = size or (height, width)
+        frames = frames if chunks is None else chunks * layout.chunk
+        with META:
+            net, decoder = VideoDiT(cfg).to(dtype), VideoVAE.from_preset(vae or vae_preset).to(dtype)
+        stride = decoder.spatial_stride
+        if height % (stride * cfg.patch[1]) or width % (stride * cfg.patch[2]):
+            raise ValueError(f"a size must be multiples of {stride * cfg.patch[1]}, got {width}x{height}")
+        needed, there = (
+            (transformer_numbers(cfg) + vae_numbers(vae or vae_preset)) * dtype.itemsize,
+            total_memory(device),
+        )
         if needed > there:
             raise ValueError(
-                f"preset '{preset}' is made in float32 and needs {needed / 1e9:.0f} GB, {device} has "
-                f"{there / 1e9:.0f} GB: choose a smaller preset or another device"
+                f"preset '{preset}' needs {needed / 1e9:.0f} GB for its weights, {device} has {there / 1e9:.0f} GB: "
+                "choose a smaller preset, another number format or another device"
             )
-        with torch.random.fork_rng(), torch.device(device):
-            torch.manual_seed(0)
-            net = randomized(VideoDiT(cfg).to(dtype)).eval()
-            decoder = VideoVAE.from_preset(vae or vae_preset).to(device, dtype).eval()
-            text = torch.randn(1, cfg.text_len, cfg.text_dim, dtype=dtype)
-        stride = decoder.spatial_stride
+        source = torch.Generator(device).manual_seed(0)
+        for part in (net, decoder):
+            randomized(part.to_empty(device=device), source).eval()
+        text = torch.randn(1, cfg.text_len, cfg.text_dim, generator=source, device=device, dtype=dtype)
         shape = (frames, cfg.in_channels, height // stride, width // stride)
-        return cls(preset, net, decoder, None, text, ChunkLayout(3), Context(), shifted_levels(), shape, fps)
+        return cls(preset, net, decoder, None, text, layout, Context(), shifted_levels(), shape, fps)
 
     @property
     def device(self) -> torch.device:
@@ -112,10 +127,12 @@ class Subject:
         return torch.randn(shape, generator=source, device=self.device, dtype=self.text.dtype)
 
 
-def randomized(net: VideoDiT) -> VideoDiT:
-    """Every weight matrix normal * 0.02, the head included."""
+def randomized(module: nn.Module, source: torch.Generator) -> nn.Module:
+    """Every weight normal * 0.02, the head included; scales of norms 1, biases 0."""
     with torch.no_grad():
-        for parameter in net.parameters():
-            if parameter.dim() > 1:
-                parameter.normal_(0.0, 0.02)
-    return net
+        for name, parameter in module.named_parameters():
+            if parameter.numel() == max(parameter.shape):  # a vector, whatever its axes
+                parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+            else:
+                parameter.normal_(0.0, 0.02, generator=source)
+    return module

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 from rich.table import Table
 
-from fewstep.commands.console import progress, results
+from fewstep.commands.console import progress, read_size, results
 from fewstep.files import require_writable, write_text
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ class Options:
     """Random weights at the size of a preset instead of a model: tiny, shapes, wan_1_3b, wan_14b."""
     vae: Literal["tiny", "shapes", "wan"] | None = None
     """With a preset: another VAE than its own."""
+    size: str | None = None
+    """With a preset: width and height in pixels, such as 256x256, instead of its own."""
+    chunks: int | None = None
+    """With a preset: chunks per clip, instead of its own length."""
     steps: tuple[int, ...] = (1, 2, 4)
     """Step counts to stream at."""
     commits: tuple[Literal["sequential", "packed"], ...] = ("sequential", "packed")
@@ -54,12 +58,15 @@ class Options:
 def main(argv: Sequence[str]) -> None:
     """Measure, print, and write the figures."""
     options = tyro.cli(Options, prog="fewstep bench", args=list(argv))
-    for name in ("clips", "threads"):
+    for name in ("clips", "threads", "chunks"):
         if (count := getattr(options, name)) is not None and count < 1:
             raise ValueError(f"--{name} must be 1 or more, got {count}")
     if not (options.steps and options.commits and options.backends):
         raise ValueError("--steps, --commits and --backends each need one value or more, got none for one of them")
+    if options.preset is None and (options.size or options.chunks):
+        raise ValueError("--size and --chunks go with --preset: a model makes clips of its own size")
     require_writable(options.json)
+    size = read_size(options.size)
 
     import torch
 
@@ -69,7 +76,7 @@ def main(argv: Sequence[str]) -> None:
         torch.set_num_threads(options.threads)
     console = progress()
     reports = []
-    for backend, subject in _subjects(options):
+    for backend, subject in _subjects(options, size):
         with console.status("") as status:
             told = f"{subject.name}, {backend}, {subject.dtype}"
             report = measure(
@@ -81,13 +88,14 @@ def main(argv: Sequence[str]) -> None:
                 clips=options.clips,
                 log=lambda what, told=told: status.update(f"{told}: {what}"),  # type: ignore[misc]
             )
+        report.planned_memory_mb = _planned(options, size, report.dtype)
         reports.append(report)
         _print(report)
     write_text(options.json, json.dumps(_as_json(options, reports), indent=2) + "\n")
     print(f"written: {options.json}")
 
 
-def _subjects(options: Options) -> Iterator[tuple[str, Subject]]:
+def _subjects(options: Options, size: tuple[int, int] | None) -> Iterator[tuple[str, Subject]]:
     """Each backend with each number format, loaded when its turn comes."""
     import torch
 
@@ -101,12 +109,36 @@ def _subjects(options: Options) -> Iterator[tuple[str, Subject]]:
         for name in dtypes:
             dtype = getattr(torch, name)
             if options.preset is not None:
-                subject = Subject.from_preset(options.preset, device, dtype, vae=options.vae)
+                subject = Subject.from_preset(
+                    options.preset, device, dtype, vae=options.vae, size=size, chunks=options.chunks
+                )
             else:
                 subject = Subject.from_pipeline(Pipeline.load(options.model, device=device, dtype=dtype), PROMPT)
             if backend == "compiled":
                 subject.compile()
             yield backend, subject
+
+
+def _planned(options: Options, size: tuple[int, int] | None, dtype: str) -> float | None:
+    """MB of the plan for the same clips; None for a model's."""
+    if options.preset is None:
+        return None
+    from fewstep.planning.generate import Making, plan_clip
+    from fewstep.planning.sizes import model_of
+
+    itemsize = 2 if dtype == "bfloat16" else 4
+    height, width = size or (None, None)
+    making = Making(
+        steps=max(options.steps),
+        frames=None if options.chunks is None else 3 * options.chunks,
+        height=height,
+        width=width,
+        itemsize=itemsize,
+        block_itemsize=itemsize,
+        store=True,
+    )
+    plan = plan_clip(model_of(options.preset), making)
+    return max(sum(phase.lasting.values()) + sum(phase.passing.values()) for phase in plan.phases) / 2**20
 
 
 def _print(report: Report) -> None:
@@ -122,6 +154,8 @@ def _print(report: Report) -> None:
         passes.add_row(name, *(f"{times[frames]:.2f}" if frames in times else "-" for frames in report.forward_ms))
     console.print(passes)
     text = "random embeddings" if report.text_ms is None else f"text {report.text_ms:.2f} ms"
+    if report.planned_memory_mb is not None:
+        console.print(f"`fewstep plan` says {report.planned_memory_mb:.0f} MB, the device's own software aside")
     console.print(f"decode of a chunk {report.decode_ms:.2f} ms, {text}")
     head = (
         "steps",
@@ -136,8 +170,9 @@ def _print(report: Report) -> None:
     )
     streams = Table(*head, title="streams", title_justify="left")
     for s in report.streams:
-        figures = (s.first_frame_ms, s.period_ms["p50"], s.period_ms["p90"], s.fps_with_decode, s.fps_without_decode)
-        shown = (f"{value:.1f}" for value in (*figures, s.floor_ratio))
+        periods = (s.period_ms.get("p50"), s.period_ms.get("p90"))
+        figures = (s.first_frame_ms, *periods, s.fps_with_decode, s.fps_without_decode, s.floor_ratio)
+        shown = ("-" if value is None else f"{value:.1f}" for value in figures)
         streams.add_row(str(s.steps), s.commit, *shown, f"{s.peak_memory_mb:.0f}")
     console.print(streams)
 

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 from rich.console import Console
 
 WIDE = 160
 """Columns of tables that go to a file or a pipe, where nothing need be cut to a screen."""
+
+
+def read_size(text: str | None) -> tuple[int, int] | None:
+    """Height and width of "WIDTHxHEIGHT" in pixels. Raises ValueError for anything else."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"([1-9]\d*)[x×]([1-9]\d*)", text.strip().lower())
+    if found is None:
+        raise ValueError(f"--size must be WIDTHxHEIGHT in pixels, such as 832x480, got '{text}'")
+    return int(found[2]), int(found[1])
 
 
 def results() -> Console:

@@ -18,16 +18,6 @@ def commit_flops(cfg: DiTConfig, queries: int, keys: int) -> float:
     return (cfg.num_layers - 1) * per_block + 2 * queries * 2 * cfg.dim**2
 
 
-def parameter_count(cfg: DiTConfig) -> int:
-    """Weights of the transformer, counted on the meta device."""
-    import torch
-
-    from fewstep.models.dit import VideoDiT
-
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in VideoDiT(cfg).parameters())
-
-
 def cache_bytes(cfg: DiTConfig, tokens: int, bytes_per_number: int) -> int:
     """Keys and values of `tokens` in every block."""
     return 2 * cfg.num_layers * tokens * cfg.dim * bytes_per_number
