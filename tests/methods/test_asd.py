@@ -210,22 +210,26 @@ def test_the_sample_ahead_is_a_fixed_target_unless_asked_otherwise():
     assert not torch.allclose(gradients[0], gradients[1])
 
 
+def noised(method, sample, *, share_eps):
+    return method.game.noised(sample, sample, method.judged_at, method.rng, share_eps=share_eps)
+
+
 def test_a_pair_is_noised_at_one_level_and_by_one_eps_when_shared():
     method = build()
     sample = torch.randn(2, 4, 16, 4, 4)
-    (ahead, behind), sigma = method.noised(sample, sample, share_eps=True)
+    (ahead, behind), sigma = noised(method, sample, share_eps=True)
     assert torch.equal(ahead, behind)
     assert (sigma == sigma[:, :1]).all()
-    (ahead, behind), _ = method.noised(sample, sample, share_eps=False)
+    (ahead, behind), _ = noised(method, sample, share_eps=False)
     assert not torch.equal(ahead, behind)
 
 
 def test_levels_of_judgement_follow_the_chosen_law():
     sample = torch.zeros(64, 4, 16, 1, 1)
-    _, shifted = build(t_min=0.1, t_max=0.9).noised(sample, sample, share_eps=True)
+    _, shifted = noised(build(t_min=0.1, t_max=0.9), sample, share_eps=True)
     assert shifted.min() >= 0.1
     assert shifted.max() <= 0.9
-    _, discrete = build(t_law="discrete").noised(sample, sample, share_eps=True)
+    _, discrete = noised(build(t_law="discrete"), sample, share_eps=True)
     assert set(discrete.flatten().tolist()) == set(torch.tensor(shifted_levels()).tolist())
 
 
@@ -291,3 +295,46 @@ def test_a_student_of_one_step_or_too_few_logits_are_refused():
         ASDConfig(levels=(1.0,))
     with pytest.raises(ValueError, match="num_logits is 2; raise it"):
         ASDConfig(discriminator=DiscriminatorConfig(layers=(0,), num_logits=2, num_heads=2, ffn_dim=64))
+
+
+ONE_FORCING = {
+    "levels": (1.0,),
+    "real": "videos",
+    "loss": "logistic",
+    "alpha": 0.03,
+    "discriminator": DiscriminatorConfig(layers=(1,), num_logits=1, num_heads=2, ffn_dim=64),
+}
+
+
+def test_one_forcing_is_the_same_cycle_with_videos_and_the_logistic_loss():
+    method = build(**ONE_FORCING, penalty_weight=0.0)
+    assert [t.player for t in method.turns(0)] == ["generator", "discriminator", *["fake_score"] * 4]
+    batch = Batch(**{**vars(read()), "latents": torch.randn(2, 6, 16, 4, 4)})
+    for turn in method.turns(0)[:2]:
+        freeze_all_but(method, turn.player)
+        turn.loss(batch).total.backward()
+        assert owners_of_gradients(method) == {turn.player}
+        method.players[turn.player].module.zero_grad()
+    blind_last = method.heads.judge[-1]
+    torch.nn.init.zeros_(blind_last.weight)
+    torch.nn.init.zeros_(blind_last.bias)
+    assert method.discriminator_loss(batch, n=1).total.item() == pytest.approx(2 * math.log(2), abs=1e-6)
+    with pytest.raises(ValueError, match=r"Batch\.latents"):
+        method.discriminator_loss(read(), n=1)
+
+
+def test_videos_are_ahead_of_all_step_counts():
+    method = build(real="videos")
+    drawn = {turn.loss.keywords["n"] for k in range(60) for turn in method.turns(k) if turn.player == "discriminator"}
+    assert drawn == {1, 2, 3, 4}
+    with pytest.raises(ValueError, match="4 pairs of step counts"):
+        build(real="videos", discriminator=DiscriminatorConfig(layers=(0,), num_logits=3, num_heads=2, ffn_dim=64))
+
+
+def test_a_backbone_of_its_own_learns_with_the_heads():
+    method = build(discriminator=DiscriminatorConfig(layers=(0, 1), num_heads=2, ffn_dim=64, backbone="own"))
+    freeze_all_but(method, "discriminator")
+    method.discriminator_loss(read(), n=1).total.backward()
+    assert owners_of_gradients(method) == {"discriminator"}
+    assert any(p.grad is not None for p in method.game.discriminator.backbone.parameters())
+    assert all(p.grad is None for p in method.fake_score.parameters())

@@ -9,6 +9,7 @@ from fewstep.diffusion.rng import Rng
 from fewstep.diffusion.steps import shifted_levels
 from fewstep.methods.base import Batch, Method, OptimConfig
 from fewstep.methods.dmd import DMDConfig
+from fewstep.models.cache import Context
 from fewstep.models.dit import VideoDiT
 from fewstep.models.layout import ChunkLayout
 from fewstep.models.presets import PRESETS
@@ -142,3 +143,39 @@ def test_a_method_remembers_nothing_but_its_random_streams_and_weights():
 def test_a_ratio_below_one_is_refused():
     with pytest.raises(ValueError, match="at least 1; got 0"):
         DMDConfig(ratio=0)
+
+
+def warmup():
+    window = Context(1, 5, "relative")
+    return build(
+        levels=(1.0,),
+        latent_shape=(7, 16, 4, 4),
+        layout=ChunkLayout(2, first=1),
+        context=window,
+        first_frame="given",
+        ratio=1,
+    )
+
+
+def test_a_given_image_begins_every_rollout_and_only_the_student_learns_from_what_follows():
+    method = warmup()
+    batch = Batch(**{**vars(read()), "latents": torch.randn(2, 9, 16, 4, 4)})
+    with torch.no_grad():
+        clip = method.sample(batch.text, 1, method.image(batch))
+    assert clip.shape == (2, 7, 16, 4, 4)
+    assert torch.equal(clip[:, 0], batch.latents[:, 0])
+    for turn in method.turns(0):
+        freeze_all_but(method, turn.player)
+        turn.loss(batch).total.backward()
+        owner = turn.player == "generator"
+        assert gradients(method) == {"generator": owner, "fake_score": not owner}
+        method.players[turn.player].module.zero_grad()
+
+
+def test_an_image_must_be_in_the_data_and_a_chunk_of_its_own():
+    with pytest.raises(ValueError, match=r"Batch\.latents, got None.*LatentData"):
+        warmup().generator_loss(read(), n=1)
+    with pytest.raises(ValueError, match=r"ChunkLayout\(2, first=1\)"):
+        build(first_frame="given")
+    with pytest.raises(ValueError, match="window of at least 3"):
+        build(context=Context(1, 2))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
@@ -113,3 +115,32 @@ def test_the_real_network_learns_a_fixed_batch():
         optimizer.step()
         losses.append(loss.item())
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+
+
+def test_a_given_first_frame_is_always_clean_and_costs_nothing():
+    endpoint, path = straight_path(size=32)
+    endpoint, path = (torch.cat((x, x[..., -1:, :, :, :]), dim=-4) for x in (endpoint, path))
+    net = Perfect(endpoint, error=1.0)
+    cfg = ODEInitConfig(latent_shape=(5, *SHAPE[1:]), layout=ChunkLayout(2, first=1), first_frame="given")
+    for include_clean in (True, False):
+        method = dataclasses.replace(cfg, include_clean=include_clean).build(One(net), Rng(0))
+        loss = method.loss(Batch(text=torch.zeros(32, 1, 1), trajectory=path))
+        x, sigma, _, _ = net.seen
+        assert (sigma[:, 0] == 0).all()
+        assert torch.equal(x[:, 0], endpoint[:, 0])
+        assert sigma[:, 1:].max() == 1
+        noisy = sigma[:, 1:][sigma[:, 1:] > 0]
+        assert loss.total.item() == pytest.approx(noisy.square().mean().item(), rel=1e-3)
+
+
+def test_one_step_is_trained_at_pure_noise_behind_noise_or_clean_context():
+    endpoint, path = straight_path(size=64)
+    net = Perfect(endpoint)
+    method = build(net, levels=(1.0,))
+    method.loss(Batch(text=torch.zeros(64, 1, 1), trajectory=path[:, [0, -1]]))
+    assert set(net.seen[1].flatten().tolist()) == {0.0, 1.0}
+
+
+def test_an_image_that_is_no_chunk_of_its_own_is_refused():
+    with pytest.raises(ValueError, match=r"ChunkLayout\(2, first=1\)"):
+        ODEInitConfig(latent_shape=SHAPE, layout=ChunkLayout(2), first_frame="given")

@@ -5,7 +5,12 @@ import math
 import pytest
 import torch
 
+from fewstep.diffusion.noise import UniformNoise
+from fewstep.diffusion.rng import Rng
+from fewstep.models.discriminator import Discriminator, DiscriminatorConfig
+from fewstep.models.layout import ChunkLayout
 from fewstep.objectives.adversarial import (
+    AdversarialGame,
     approximate_penalty,
     logistic_discriminator,
     logistic_generator,
@@ -46,3 +51,26 @@ def test_the_penalty_is_the_squared_change_without_division():
     assert approximate_penalty(torch.tensor([1.0, 2.0]), torch.tensor([1.5, 4.0])).item() == pytest.approx(2.125)
     same = torch.randn(5)
     assert approximate_penalty(same, same).item() == 0.0
+
+
+def test_frame_logits_are_averaged_over_the_frames_of_a_clip():
+    fake = torch.tensor([0.0, 2.0])
+    expected = (math.log(2) + math.log(1 + math.exp(-2))) / 2
+    assert logistic_generator(fake).item() == pytest.approx(expected, abs=1e-6)
+    real = torch.tensor([1.0, -1.0])
+    judged = (2 * math.log(1 + math.exp(1)) - 1 + math.log(2) + math.log(1 + math.exp(2))) / 2
+    assert logistic_discriminator(real, fake).item() == pytest.approx(judged, abs=1e-6)
+
+
+def test_the_relativistic_game_needs_a_real_sample_and_the_logistic_one_does_not(tiny_net):
+    text, fake, noise = torch.randn(1, 8, 32), torch.randn(1, 3, 16, 4, 4), UniformNoise(5.0)
+    cfg = DiscriminatorConfig(layers=(0,), num_logits=1, num_heads=2, ffn_dim=32)
+    judge = Discriminator(cfg, tiny_net, layout=ChunkLayout(1))
+    logistic, comparing = (
+        AdversarialGame(discriminator=judge, loss=loss, penalty_weight=1.0, penalty_sigma=0.05)
+        for loss in ("logistic", "relativistic")
+    )
+    assert torch.isfinite(logistic.generator_loss(None, fake, text, noise, Rng(0)))
+    assert torch.isfinite(comparing.generator_loss(fake, fake, text, noise, Rng(0)))
+    with pytest.raises(ValueError, match="compares with real samples, got None"):
+        comparing.generator_loss(None, fake, text, noise, Rng(0))

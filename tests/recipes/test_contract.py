@@ -34,7 +34,8 @@ def last_stage(name: str, out: Path, cache: Path) -> StageRun:
     models = {}
     if len(recipe.stages) > 1:
         before = replace(recipe, stages=recipe.stages[:-1])
-        models = {recipe.stages[-2].name: run_recipe(before, out / "before", cache=cache, display=QUIET)}
+        models = {stage.name: out / "before" / stage.name / "model" for stage in before.stages[:-1]}
+        models[before.stages[-1].name] = run_recipe(before, out / "before", cache=cache, display=QUIET)
     stage = recipe.stages[-1]
     return StageRun(recipe, stage, out / stage.name, out / "model", models, cache)
 

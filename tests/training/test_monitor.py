@@ -8,7 +8,7 @@ import torch
 
 from fewstep.methods.base import Batch
 from fewstep.recipes import asd
-from fewstep.training.monitor import Monitor, motion
+from fewstep.training.monitor import Monitor, MotionWatch, motion
 
 
 def watch(latents: torch.Tensor) -> Monitor:
@@ -29,3 +29,12 @@ def test_the_alarm_names_the_plan_that_collapsed() -> None:
     warning = monitor.alarm({**usual, "monitor/motion_1step": 0.01})
     assert "motion collapse: clips change by 1step 0.01" in warning
     assert "4step" not in warning
+
+
+def test_motion_falls_below_a_share_of_the_most_so_far_but_of_no_more_than_real_clips_have() -> None:
+    watch = MotionWatch(0.8, real=1.0)
+    seen = [{"monitor/motion_4step": 9.0, "monitor/motion_1step": v} for v in (0.5, 0.9, 0.75, 0.71, 2.0, 0.85, 0.79)]
+    assert [watch.fell(signals) for signals in seen] == [False, False, False, True, False, False, True]
+    assert watch.most == 2.0
+    without = MotionWatch(0.8, real=None, most=2.0)
+    assert without.fell({"monitor/motion_1step": 1.5, "monitor/motion_reference": 0.1})

@@ -46,3 +46,16 @@ def test_impossible_counts_are_errors() -> None:
     stage = teacher.tiny().stages[0]
     with pytest.raises(RecipeError, match="names of their own"):
         type(teacher.tiny())(name="twice", stages=(stage, stage))
+
+
+def test_a_run_of_an_older_version_goes_on_with_the_fields_that_came_since_at_their_defaults() -> None:
+    now = json.loads(json.dumps(describe(asd.tiny())))
+    older = json.loads(json.dumps(now))
+    for key in ("keep_motion", "look_every"):
+        del older["stages"][-1][key]
+    for key in ("real", "loss", "context"):
+        del older["stages"][-1]["method"][key]
+    require_same(older, now, "the folder")
+    now["stages"][-1]["method"]["real"] = "videos"
+    with pytest.raises(RecipeError, match=r"stages\.1\.method\.real: ahead -> videos"):
+        require_same(older, now, "the folder")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import random
 import signal
@@ -16,11 +17,16 @@ import pytest
 from safetensors.torch import load_file
 
 from fewstep.methods.base import OptimConfig
+from fewstep.methods.dmd import DMDConfig
 from fewstep.methods.teacher import TeacherConfig
+from fewstep.models.layout import ChunkLayout
 from fewstep.recipes import teacher
+from fewstep.recipes.worlds import TINY
+from fewstep.training.data import PromptFileData
 from fewstep.training.log import LineDisplay, read_log
-from fewstep.training.recipe import Recipe, RecipeError
+from fewstep.training.recipe import Recipe, RecipeError, Runtime, Stage
 from fewstep.training.run import run_recipe
+from fewstep.training.trainer import Cycle
 
 STEPS = 8
 WEIGHTS = "model/transformer/diffusion_pytorch_model.safetensors"
@@ -131,3 +137,49 @@ def test_how_a_run_computes_changes_its_result_by_rounding_only(tmp_path: Path, 
     exact = "gradient_checkpointing" in changed
     assert second["generator/loss"] == pytest.approx(first["generator/loss"], rel=1e-6 if exact else 1e-2)
     assert second["generator/grad_norm"] == pytest.approx(first["generator/grad_norm"], rel=1e-5 if exact else 5e-2)
+
+
+def student(folder: Path, steps: int, **changed: object) -> Recipe:
+    """A one-step student whose learning rate is so high that the motion of its samples goes up and down."""
+    prompts = folder / "prompts.txt"
+    prompts.write_text("a red circle\na blue square\n")
+    wild, shape, layout = OptimConfig(lr=0.3), (2, 16, 4, 4), ChunkLayout(2)
+    method = DMDConfig(levels=(1.0,), latent_shape=shape, layout=layout, ratio=1, guidance=1.0, generator_optim=wild)
+    data = PromptFileData(path=str(prompts))
+    stage = Stage(name="dmd", method=method, data=data, steps=steps, batch=1, look_every=1, **changed)
+    return TINY.recipe("trial", stage, runtime=Runtime(precision="float32", checkpoint_every=1))
+
+
+def test_a_stage_that_watches_motion_ends_when_it_falls_with_the_weights_from_before(tmp_path: Path) -> None:
+    said, watching = io.StringIO(), student(tmp_path, 40, keep_motion=1.0)
+    run(tmp_path / "stopped", watching, said)
+    facts = json.loads((tmp_path / "stopped/dmd/stopped.json").read_text())
+    assert "clips keep less than 100% of their motion" in said.getvalue()
+    assert facts["kept_cycle"] == facts["cycle"] - 1
+    assert facts["motion"] < facts["most_motion"]
+    assert len(read_log(tmp_path / "stopped/dmd/log.jsonl")) == facts["cycle"]
+    assert json.loads((tmp_path / "stopped/model/fewstep.json").read_text())["steps"] == facts["kept_cycle"]
+
+    run(tmp_path / "short", student(tmp_path, facts["kept_cycle"]))
+    stopped, short = (load_file(tmp_path / name / WEIGHTS) for name in ("stopped", "short"))
+    assert all((stopped[name] == short[name]).all() for name in short)
+
+    said = io.StringIO()
+    run(tmp_path / "stopped", watching, said)
+    assert said.getvalue().startswith("dmd: done before")
+
+    def kill(_: str, cycle: Cycle) -> None:
+        if cycle.step == facts["cycle"] - 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_recipe(watching, tmp_path / "killed", display=LineDisplay(1000, io.StringIO()), on_cycle=kill)
+    run(tmp_path / "killed", watching)
+    assert json.loads((tmp_path / "killed/dmd/stopped.json").read_text()) == facts, "the most motion was remembered"
+
+
+def test_motion_is_watched_of_students_only(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"of a causal student's clips, got 0\.5"):
+        replace(recipe().stages[0], keep_motion=0.5)
+    with pytest.raises(RecipeError, match=r"share in .* got 0"):
+        student(tmp_path, 1, keep_motion=0.0)

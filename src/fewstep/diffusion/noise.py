@@ -40,13 +40,17 @@ class UniformNoise:
     low: float = 0.02
     high: float = 0.98
     per_frame: bool = False
+    drawn_from: tuple[float, float] = (0.0, 1.0)
+    """Where the uniform numbers lie before the warp (Self Forcing's interval of an exit step)."""
 
     def __post_init__(self) -> None:
-        if not (self.shift > 0 and 0 <= self.low < self.high <= 1):
-            raise ValueError(f"UniformNoise needs shift > 0 and 0 <= low < high <= 1, got {self}")
+        start, stop = self.drawn_from
+        if not (self.shift > 0 and 0 <= self.low < self.high <= 1 and 0 <= start < stop <= 1):
+            raise ValueError(f"UniformNoise needs shift > 0, 0 <= low < high <= 1 and drawn_from in [0, 1], got {self}")
 
     def sample(self, batch: int, frames: int, rng: Rng) -> Sigma:
-        u = rng.uniform(batch, frames if self.per_frame else 1)
+        start, stop = self.drawn_from
+        u = start + (stop - start) * rng.uniform(batch, frames if self.per_frame else 1)
         return shift_sigma(u, self.shift).clamp(self.low, self.high).expand(batch, frames)
 
 
@@ -65,7 +69,8 @@ class DiscreteNoise:
         """Positions in `sigmas`, `b t`."""
         sizes = self.per_chunk_layout.sizes(frames) if self.per_chunk_layout else (frames,)
         index = (rng.uniform(batch, len(sizes)) * len(self.sigmas)).long()
-        return index.repeat_interleave(torch.tensor(sizes, device=index.device), dim=1)
+        repeats = torch.tensor(sizes, device=index.device)
+        return index.repeat_interleave(repeats, dim=1, output_size=frames)
 
     def sample(self, batch: int, frames: int, rng: Rng) -> Sigma:
         index = self.draw(batch, frames, rng)

@@ -11,21 +11,19 @@ from functools import partial
 from typing import Literal
 
 import torch
-from torch import Tensor
 
-from fewstep.diffusion.flow import add_noise
 from fewstep.diffusion.noise import DiscreteNoise, UniformNoise
 from fewstep.diffusion.rng import Rng
 from fewstep.diffusion.steps import Schedule, StepPlan, shifted_levels
 from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn
-from fewstep.methods.inputs import ScoreNetworks, required
+from fewstep.methods.inputs import ScoreNetworks, clip_of, make_discriminator, require_geometry, required
 from fewstep.models.cache import Context
-from fewstep.models.discriminator import DiscriminatorConfig, DiscriminatorHeads
+from fewstep.models.discriminator import DiscriminatorConfig
 from fewstep.models.layout import ChunkLayout
-from fewstep.objectives.adversarial import approximate_penalty, relativistic
+from fewstep.objectives.adversarial import AdversarialGame, Comparison
 from fewstep.objectives.dmd import DistributionMatching
 from fewstep.rollout import Commit, rollout
-from fewstep.types import Latents, Sigma, TextEmbeds
+from fewstep.types import Latents, TextEmbeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +45,10 @@ class ASDConfig:
 
     alpha: float = 0.01
     """Weight of the adversarial term, alpha in Eq. 5. The paper gives no value and calls any but 0 good (App. F)."""
+    real: Literal["ahead", "videos"] = "ahead"
+    """What the discriminator rates above an n-step sample: the own (n + 1)-step one, or a real clip (One-Forcing)."""
+    loss: Comparison = "relativistic"
+    """Compare the two samples of a pair (Eq. 7-8), or judge each alone (One-Forcing)."""
     penalty_weight: float = 600.0
     """lambda of R1 and R2 in Eq. 7 (App. A). At small scale it can silence the discriminator: loss stuck at ln 2."""
     penalty_sigma: float = 0.05
@@ -62,7 +64,8 @@ class ASDConfig:
     discriminator: DiscriminatorConfig = field(
         default_factory=lambda: DiscriminatorConfig(layers=(12, 21, 29), num_logits=4, num_heads=12, ffn_dim=8192)
     )
-    """Heads on the fake score: tapped blocks (App. A), and one logit per n on a shared readout (4.1)."""
+    """Heads on the fake score: tapped blocks (App. A), and one logit per n on a shared readout (4.1). One logit in all
+    serves every n, where `real` are videos."""
     fake_score_updates: int = 4
     """Fake-score updates in a cycle (App. A: generator : fake score : discriminator = 1 : 4 : 1)."""
     discriminator_updates: int = 1
@@ -93,13 +96,15 @@ class ASDConfig:
     """AdamW of the heads (App. A read literally; slow for new parameters, raise it when the gap stays flat at 0)."""
 
     def __post_init__(self) -> None:
-        steps = StepPlan.uniform(self.levels).steps
-        if steps < 2:
+        require_geometry(self.layout, self.context, self.latent_shape[0])
+        steps, logits = StepPlan.uniform(self.levels).steps, self.discriminator.num_logits
+        if steps < 2 and self.real == "ahead":
             raise ValueError(f"ASD compares n with n + 1 steps and needs at least 2 levels, got {self.levels}; use DMD")
-        if self.discriminator.num_logits < steps - 1:
+        judged = steps - 1 if self.real == "ahead" else steps
+        if logits < judged and not (self.real == "videos" and logits == 1):
             raise ValueError(
-                f"{steps} levels make {steps - 1} pairs of step counts, each with a logit of its own, but "
-                f"discriminator.num_logits is {self.discriminator.num_logits}; raise it"
+                f"{steps} levels make {judged} pairs of step counts, each with a logit of its own, but "
+                f"discriminator.num_logits is {logits}; raise it"
             )
 
     def build(self, networks: ScoreNetworks, rng: Rng) -> ASD:
@@ -117,7 +122,18 @@ class ASD:
         self.steps = self.plan.steps
         self.student = networks.student()  # line 1
         self.fake_score = networks.fake_score()  # line 2
-        self.heads = DiscriminatorHeads(cfg.discriminator, self.fake_score.cfg.dim).to(rng.device)  # line 3
+        visible = (cfg.layout, cfg.context)
+        discriminator = make_discriminator(cfg.discriminator, networks, self.fake_score, *visible)  # line 3
+        self.heads = discriminator.heads.to(rng.device)
+        self.game = AdversarialGame(
+            discriminator=discriminator,
+            loss=cfg.loss,
+            penalty_weight=0.5 * cfg.penalty_weight,
+            penalty_sigma=cfg.penalty_sigma,
+            share_eps=cfg.share_eps,
+            share_eps_in_generator_step=cfg.share_eps_in_generator_step,
+        )
+        self.judged = range(1, self.steps if cfg.real == "ahead" else self.steps + 1)
         scores = UniformNoise(cfg.shift, cfg.t_min, cfg.t_max)
         self.judged_at = scores if cfg.t_law == "shifted" else DiscreteNoise(self.plan.rest)
         self.matching = DistributionMatching(
@@ -133,16 +149,17 @@ class ASD:
         self.players = {
             "generator": Player(self.student, cfg.generator_optim),
             "fake_score": Player(self.fake_score, cfg.fake_score_optim),
-            "discriminator": Player(self.heads, cfg.discriminator_optim),
+            "discriminator": Player(discriminator.learning, cfg.discriminator_optim),
         }
 
     def turns(self, step: int) -> Sequence[Turn]:
-        """1 : 1 : 4. The generator learns at every n = 1..N, the discriminator where there is a pair, n = 1..N-1."""
+        """1 : 1 : 4. The generator learns at every n = 1..N, the discriminator where there is a pair: not at n = N,
+        unless videos are ahead of all."""
         cfg, draw, last = self.cfg, self.rng.integer, self.steps
         return [
             Turn("generator", partial(self.generator_loss, n=draw(1, last + 1))),  # lines 5, 10
             *[
-                Turn("discriminator", partial(self.discriminator_loss, n=draw(1, last)))  # line 11
+                Turn("discriminator", partial(self.discriminator_loss, n=draw(1, self.judged.stop)))  # line 11
                 for _ in range(cfg.discriminator_updates)
             ],
             *[
@@ -157,33 +174,24 @@ class ASD:
         behind = self.sample(text, n)  # line 8
         dmd = self.matching.generator_loss(behind, text, batch.null_text, self.rng)  # Eq. 2
         signals = {"dmd": dmd.detach(), f"dmd_n{n}": dmd.detach()}
-        if n == self.steps:
+        if n not in self.judged:
             return Loss(dmd, signals)
         with torch.set_grad_enabled(not self.cfg.detach_ahead):
-            ahead = self.sample(text, n + 1)  # line 6
-        share = self.cfg.share_eps_in_generator_step
-        (x_ahead, x_behind), sigma = self.noised(ahead, behind, share_eps=share)  # lines 7, 9
-        d_ahead = self.heads(self.features([x_ahead], sigma, text))[:, n - 1]
-        d_behind = self.heads(self.features([x_behind], sigma, text))[:, n - 1]
-        asd = relativistic(ahead=d_behind, behind=d_ahead)  # Eq. 8
+            ahead = self.ahead(batch, n) if self.cfg.loss == "relativistic" else None  # line 6
+        asd = self.game.generator_loss(  # lines 7, 9; Eq. 8
+            ahead, behind, text, self.judged_at, self.rng, self.column(n)
+        )
         return Loss(dmd + self.cfg.alpha * asd, {**signals, "asd": asd.detach()})
 
     def discriminator_loss(self, batch: Batch, n: int) -> Loss:
-        """Rate (n + 1)-step above n-step samples (Eq. 7). Only the heads learn: the backbone runs without gradient."""
+        """Rate (n + 1)-step above n-step samples (Eq. 7). Only the heads learn: a shared backbone has no gradient."""
         text = required(batch.text, "text", "PromptData")
         with torch.no_grad():
-            ahead, behind = self.sample(text, n + 1), self.sample(text, n)  # lines 6, 8
-            pair, sigma = self.noised(ahead, behind, share_eps=self.cfg.share_eps)  # lines 7, 9
-            near = [x + self.cfg.penalty_sigma * self.rng.normal_like(x) for x in pair]
-            features = self.features([*pair, *near], sigma, text)
-        d_ahead, d_behind, d_near_ahead, d_near_behind = self.heads(features)[:, n - 1].chunk(4)
-        adversarial = relativistic(ahead=d_ahead, behind=d_behind)
-        r1, r2 = approximate_penalty(d_ahead, d_near_ahead), approximate_penalty(d_behind, d_near_behind)  # Eq. 6
-        gap = d_ahead - d_behind
-        signals = {"adversarial": adversarial, "r1": r1, "r2": r2, f"gap_n{n}": gap.mean()}
-        signals["accuracy"] = (gap > 0).float().mean()
-        total = adversarial + self.cfg.penalty_weight * 0.5 * (r1 + r2)
-        return Loss(total, {name: signal.detach() for name, signal in signals.items()})
+            ahead, behind = self.ahead(batch, n), self.sample(text, n)  # lines 6, 8
+        total, signals = self.game.discriminator_loss(  # lines 7, 9; Eq. 6-7
+            ahead, behind, text, self.judged_at, self.rng, self.column(n)
+        )
+        return Loss(total, {f"gap_n{n}" if name == "gap" else name: signal for name, signal in signals.items()})
 
     def fake_score_loss(self, batch: Batch, n: int) -> Loss:
         """Flow matching of the fake score on the student's current samples (Eq. 3)."""
@@ -207,15 +215,12 @@ class ASD:
             commit=self.cfg.commit,
         )
 
-    def noised(self, ahead: Latents, behind: Latents, *, share_eps: bool) -> tuple[tuple[Latents, Latents], Sigma]:
-        """Both samples at one random level per clip, and the level."""
-        sigma = self.judged_at.sample(behind.shape[0], behind.shape[1], self.rng)
-        eps = self.rng.normal_like(behind)
-        eps_ahead = eps if share_eps else self.rng.normal_like(ahead)
-        return (add_noise(ahead, eps_ahead, sigma), add_noise(behind, eps, sigma)), sigma
+    def ahead(self, batch: Batch, n: int) -> Latents:
+        """What n-step samples are to pass for: G^{n+1} of the same prompts, or real clips."""
+        if self.cfg.real == "videos":
+            return clip_of(batch, self.cfg.latent_shape)
+        return self.sample(required(batch.text, "text", "PromptData"), n + 1)
 
-    def features(self, noisy: Sequence[Latents], sigma: Sigma, text: TextEmbeds) -> tuple[Tensor, ...]:
-        """What the fake score sees in several noisy samples of the same prompts and levels, in one pass (4.1)."""
-        x, count = torch.cat(list(noisy)), len(noisy)
-        layers = self.cfg.discriminator.layers
-        return self.fake_score.features(x, sigma.repeat(count, 1), text.repeat(count, 1, 1), layers=layers)
+    def column(self, n: int) -> int:
+        """Which logit judges n-step samples (4.1)."""
+        return 0 if self.cfg.discriminator.num_logits == 1 else n - 1

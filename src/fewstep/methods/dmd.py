@@ -16,12 +16,12 @@ from fewstep.diffusion.noise import UniformNoise
 from fewstep.diffusion.rng import Rng
 from fewstep.diffusion.steps import StepPlan, shifted_levels
 from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn
-from fewstep.methods.inputs import ScoreNetworks, required
+from fewstep.methods.inputs import FirstFrame, ScoreNetworks, clip_of, require_geometry, required
 from fewstep.models.cache import Context
 from fewstep.models.layout import ChunkLayout
 from fewstep.objectives.dmd import DistributionMatching
 from fewstep.rollout import Commit, rollout
-from fewstep.types import Latents, TextEmbeds
+from fewstep.types import MoreLatents, TextEmbeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,9 @@ class DMDConfig:
     """Frames denoised together (ASD App. A: 3)."""
     context: Context = field(default_factory=Context)
     """What a chunk sees of earlier ones; Self Forcing trains without a window."""
+    first_frame: FirstFrame = "generated"
+    """The student's own, or that of a real clip, committed as the image before the first chunk (AAD-1 stage II). The
+    scores see it noised like every other frame (Self Forcing); it has no gradient."""
     commit: Commit = "sequential"
     """How rollouts without gradient commit their chunks; "packed" saves passes, not work, and is equal."""
     ratio: int = 5
@@ -65,6 +68,7 @@ class DMDConfig:
     """AdamW of the fake score (Self Forcing: 4e-7)."""
 
     def __post_init__(self) -> None:
+        require_geometry(self.layout, self.context, self.latent_shape[0], self.first_frame)
         if self.ratio < 1:
             raise ValueError(
                 f"DMDConfig.ratio counts fake-score updates per generator update, at least 1; got {self.ratio}"
@@ -111,7 +115,7 @@ class DMD:
     def generator_loss(self, batch: Batch, n: int) -> Loss:
         """DMD on an n-step rollout, with gradient through the last step of each chunk (ASD Eq. 2)."""
         text = required(batch.text, "text", "PromptData")
-        x0 = self.sample(text, n)
+        x0 = self.sample(text, n, self.image(batch))
         dmd = self.matching.generator_loss(x0, text, batch.null_text, self.rng)
         return Loss(dmd, {"dmd": dmd.detach(), f"dmd_n{n}": dmd.detach()})
 
@@ -119,13 +123,18 @@ class DMD:
         """Flow matching of the fake score on the student's current samples (ASD Eq. 3)."""
         text = required(batch.text, "text", "PromptData")
         with torch.no_grad():
-            x0 = self.sample(text, n)
+            x0 = self.sample(text, n, self.image(batch))
         flow = self.matching.fake_score_loss(x0, text, self.rng)
         return Loss(flow, {"flow": flow.detach()})
 
-    def sample(self, text: TextEmbeds, n: int) -> Latents:
-        """G^n: a rollout from fresh noise that stops every chunk after n steps."""
-        shape = (text.shape[0], *self.cfg.latent_shape)
+    def image(self, batch: Batch) -> MoreLatents | None:
+        """What rollouts begin with: a real clip's first latent frame, or nothing."""
+        return None if self.cfg.first_frame == "generated" else clip_of(batch, self.cfg.latent_shape)[:, :1]
+
+    def sample(self, text: TextEmbeds, n: int, image: MoreLatents | None = None) -> MoreLatents:
+        """G^n: a rollout from fresh noise that stops every chunk after n steps; the clip's first frame is `image`."""
+        frames, *size = self.cfg.latent_shape
+        shape = (text.shape[0], frames - (image is not None), *size)
         return rollout(
             self.student,
             self.rng.normal_like(text.new_empty(shape, dtype=torch.float32)),
@@ -134,5 +143,6 @@ class DMD:
             layout=self.cfg.layout,
             context=self.cfg.context,
             rng=self.rng.local,
+            prefix=image,
             commit=self.cfg.commit,
         )

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from fewstep.methods.base import Batch
+from fewstep.models.cache import Context
+from fewstep.models.discriminator import Discriminator, DiscriminatorConfig
 from fewstep.models.dit import VideoDiT
+from fewstep.models.layout import ChunkLayout
+from fewstep.types import Latents
+
+FirstFrame = Literal["generated", "given"]
+"""Where a clip's first latent frame comes from: the student's first chunk, or a real clip, as its image (AAD-1)."""
+
+FAR = 1 << 20
+"""A frame so late that every window has slid."""
 
 
 @runtime_checkable
@@ -23,6 +34,65 @@ class ScoreNetworks(StudentNetworks, Protocol):
     def teacher(self) -> VideoDiT: ...
 
     def fake_score(self) -> VideoDiT: ...
+
+
+def make_discriminator(
+    cfg: DiscriminatorConfig,
+    networks: ScoreNetworks,
+    fake_score: VideoDiT | None,
+    layout: ChunkLayout,
+    context: Context,
+) -> Discriminator:
+    """A discriminator with new heads on the backbone that `cfg` names; `fake_score` is the one that it may share.
+
+    A backbone of its own starts from the pretrained bidirectional weights that the fake score starts from, or where
+    its attention is causal from those of the student (AAD-1 5.2).
+    """
+    if cfg.backbone == "frozen":
+        backbone = networks.teacher()
+    elif cfg.backbone == "own":
+        backbone = networks.student() if cfg.visibility == "causal" else networks.fake_score()
+    elif fake_score is None:
+        raise ValueError(
+            "this method has no fake score that a discriminator could share, got backbone='shared'; use 'own' or "
+            "'frozen', or a method with DMD: ASDConfig takes real='videos'"
+        )
+    else:
+        backbone = fake_score
+    return Discriminator(cfg, backbone, layout=layout, context=context)
+
+
+def require_geometry(layout: ChunkLayout, context: Context, frames: int, first_frame: str = "generated") -> None:
+    """Refuse, when a config is made, chunks, windows and lengths with which no rollout can go on.
+
+    Raises:
+        ValueError: the clip is no whole number of chunks, the window cannot hold the sink and a chunk, or the image
+            is not a chunk of its own.
+    """
+    layout.sizes(frames)
+    context.sees(FAR, FAR + layout.chunk)
+    if first_frame == "given" and (layout.first != 1 or frames < 1 + layout.chunk):
+        raise ValueError(
+            "first_frame='given' makes the image a chunk of its own and needs at least one chunk behind it: "
+            f"ChunkLayout({layout.chunk}, first=1) and {1 + layout.chunk} latent frames or more, got {layout} and "
+            f"{frames}"
+        )
+
+
+def clip_of(batch: Batch, latent_shape: tuple[int, int, int, int], source: str = "LatentData") -> Latents:
+    """The real clips of a batch, cut to the frames of `latent_shape`.
+
+    Raises:
+        ValueError: there are none, they are too short, or they are of another size.
+    """
+    clip = required(batch.latents, "latents", source)
+    frames, *size = latent_shape
+    if clip.shape[1] < frames or list(clip.shape[2:]) != size:
+        raise ValueError(
+            f"real clips must have {frames} latent frames or more of c h w = {tuple(size)}, as the method's "
+            f"latent_shape says, got {clip.shape[1]} of {tuple(clip.shape[2:])}; use data of that geometry"
+        )
+    return clip[:, :frames]
 
 
 def required(value: Tensor | None, field: str, source: str) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fewstep.methods.asd import ASDConfig
 from fewstep.methods.base import OptimConfig
 from fewstep.models.discriminator import DiscriminatorConfig
@@ -9,7 +11,7 @@ from fewstep.models.dit import DiTConfig
 from fewstep.models.presets import PRESETS
 from fewstep.recipes import teacher
 from fewstep.recipes.worlds import SHAPES, SHAPES_MATCHING, TINY, WAN, WAN_PROMPTS, WAN_RUNTIME
-from fewstep.training.data import PromptData
+from fewstep.training.data import LatentData, PromptData
 from fewstep.training.recipe import Recipe, Stage
 
 
@@ -41,6 +43,23 @@ def shapes() -> Recipe:
         discriminator_optim=OptimConfig(lr=1e-3),
     )
     return SHAPES.compared("asd.shapes", "asd", method)
+
+
+def shapes_one_forcing() -> Recipe:
+    """One-Forcing at embedded size: the same cycle for one step, with real clips in place of longer rollouts."""
+    method = ASDConfig(
+        **{**SHAPES.student, "levels": SHAPES.levels[:1]},
+        **SHAPES_MATCHING,
+        real="videos",
+        loss="logistic",
+        alpha=0.03,
+        penalty_weight=5.0,
+        discriminator=replace(heads_for(PRESETS[SHAPES.preset]), num_logits=1),
+        discriminator_optim=OptimConfig(lr=1e-3),
+    )
+    recipe = SHAPES.compared("asd.shapes_one_forcing", "one_forcing", method)
+    clips = LatentData(world=SHAPES.world, count=teacher.SHAPES_CLIPS)
+    return replace(recipe, stages=(replace(recipe.stages[0], data=clips),))
 
 
 def heads_for(backbone: DiTConfig) -> DiscriminatorConfig:

@@ -8,6 +8,7 @@ from typing import Any
 from fewstep.diffusion.steps import shifted_levels
 from fewstep.methods.base import MethodConfig, OptimConfig
 from fewstep.models.layout import ChunkLayout
+from fewstep.models.presets import NEGATIVE_PROMPT
 from fewstep.shapes.grammar import World
 from fewstep.training.data import PromptData, PromptFileData
 from fewstep.training.recipe import ClipConfig, Recipe, Runtime, Stage
@@ -28,12 +29,6 @@ SHAPES_MATCHING: dict[str, Any] = {
     "fake_score_optim": OptimConfig(lr=2e-4, clip=10.0, warmup=5),
 }
 """What the configs of the embedded students have in common beside `SHAPES.student`."""
-NEGATIVE_PROMPT = (
-    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，丑陋的，残缺的，"
-    "多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，手指融合，静止不动的画面，杂乱的背景，三条腿，"
-    "背景人很多，倒着走"
-)
-"""Wan's own: oversaturated, overexposed, static, blurred, subtitled, deformed, cluttered, walking backwards."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,14 @@ def save_checkpoint(folder: Path, state: dict[str, Any], step: int, keep: int) -
     Raises OutputError when the file cannot be written.
     """
     path = folder / NAME.format(step)
+    save_state(path, state)
+    for old in saved_steps(folder)[:-keep]:
+        (folder / NAME.format(old)).unlink(missing_ok=True)
+    return path
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write `state` to `path`, whole or not at all. Raises OutputError when it cannot be written."""
     with atomic_output(path) as scratch:
         try:
             torch.save(state, scratch)
@@ -35,10 +43,12 @@ def save_checkpoint(folder: Path, state: dict[str, Any], step: int, keep: int) -
             reason = str(error).splitlines()[0]
             raise OutputError(f"cannot write {path}: {reason}; free some space or choose another disk") from error
         _flush(scratch)
-    _flush(folder)
-    for old in saved_steps(folder)[:-keep]:
-        (folder / NAME.format(old)).unlink(missing_ok=True)
-    return path
+    _flush(path.parent)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """What `save_state` wrote, on the CPU."""
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def load_newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | None:
@@ -53,7 +63,7 @@ def load_newest(folder: Path, warn: Callable[[str], None]) -> dict[str, Any] | N
     for step in reversed(saved_steps(folder)):
         path = folder / NAME.format(step)
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return load_state(path)
         except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             warn(f"{path} cannot be read ({reason}): falling back to the checkpoint before it")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,12 @@ from fewstep.methods.base import Batch
 from fewstep.models.dit import VideoDiT
 from fewstep.models.vae import VideoVAE, to_uint8
 from fewstep.rollout import rollout
+from fewstep.sheets import contact_sheet, video_grid
 from fewstep.training.materials import Materials
 from fewstep.training.precision import computing
-from fewstep.training.recipe import ClipConfig, Streaming
+from fewstep.training.recipe import Beginning, ClipConfig, Streaming
 from fewstep.types import Latents, Pixels
-from fewstep.video import contact_sheet, video_grid, write_image, write_video
+from fewstep.video import write_image, write_video
 
 CLIPS = 4
 """Clips sampled at a time, always for the same prompts and from the same noise."""
@@ -30,7 +33,9 @@ NOISE_SEED = 20_240_601
 
 
 def motion(latents: Latents) -> float:
-    """Mean absolute change from one latent frame to the next; 0 for frozen clips."""
+    """Mean absolute change from one latent frame to the next; 0 for frozen clips and pictures."""
+    if latents.shape[1] == 1:
+        return 0.0
     return float((latents[:, 1:] - latents[:, :-1]).float().abs().mean())
 
 
@@ -80,12 +85,20 @@ class Monitor:
                 options: dict[str, Any] = {"steps": ODE_STEPS, "shift": self.clip.shift, "guidance": self.clip.guidance}
                 return {"ode": sample_ode(self.generator, noise, batch.text, batch.null_text, **options).float()}
             clips = {}
+            given = isinstance(method, Beginning) and method.first_frame == "given"
+            images = batch.latents[:, :1].split(1) if given else [None] * len(batch.text)
+            frames, *size = method.latent_shape
             for steps in dict.fromkeys((len(method.levels), 1)):
-                noise = self._noise(method.latent_shape, materials.device)
+                noise = self._noise((frames - given, *size), materials.device)
                 rng = torch.Generator(materials.device).manual_seed(NOISE_SEED + 1)
                 plan = StepPlan.uniform(method.levels).truncate(steps)
                 options = {"layout": method.layout, "context": method.context, "rng": rng}
-                clips[f"{steps}step"] = rollout(self.generator, noise, batch.text, plan, **options).float()
+                # one after the other: at full size a single clip's past takes gigabytes
+                made = [
+                    rollout(self.generator, start, text, plan, **options, prefix=image).float()
+                    for start, text, image in zip(noise.split(1), batch.text.split(1), images, strict=True)
+                ]
+                clips[f"{steps}step"] = torch.cat(made)
             return clips
 
     def _reconstruct(self, cycle: int, materials: Materials) -> dict[str, float]:
@@ -105,3 +118,20 @@ class Monitor:
         titles = list(self.watch.captions) or [""] * len(clips)
         write_image(self.folder / f"{name}.png", contact_sheet(clips, titles, 1, enlarge=2))
         write_video(self.folder / f"{name}.gif", video_grid(clips, titles, len(clips), enlarge=2), self.clip.fps)
+
+
+class MotionWatch:
+    """Whether a student's samples still move as they did: it falls once they keep less than `share` of their motion.
+
+    Measured against the most so far, or that of real clips where it is less, for moving more than those is no merit.
+    """
+
+    def __init__(self, share: float, real: float | None, most: float = 0.0):
+        self.share, self.most, self.now = share, most, most
+        self.real = math.inf if real is None else real
+
+    def fell(self, signals: Mapping[str, float]) -> bool:
+        """Whether these signals of a look, of which the slowest plan counts, are those of a fall."""
+        self.now = min(value for name, value in signals.items() if re.fullmatch(r"monitor/motion_\d+step", name))
+        self.most = max(self.most, self.now)
+        return self.now < self.share * min(self.most, self.real)

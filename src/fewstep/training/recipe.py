@@ -8,7 +8,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from enum import Enum
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 RECIPES = "fewstep.recipes"
 """Package whose modules short recipe names refer to."""
 
-FREE = re.compile(r"stages\.\d+\.steps|runtime\.(checkpoint_every|keep|sample_every|log_seconds)")
+FREE = re.compile(r"stages\.\d+\.steps|runtime\.(offload_teacher|checkpoint_every|keep|sample_every|log_seconds)")
 """Fields that may change between a run and its resumption without changing what is learned."""
 
 
@@ -61,6 +61,14 @@ class Streaming(Protocol):
 
 
 @runtime_checkable
+class Beginning(Protocol):
+    """The config of a method that says where the first latent frame of its clips comes from."""
+
+    first_frame: str
+    """"given" is a real clip's; all else is the student's own."""
+
+
+@runtime_checkable
 class Respaceable(Protocol):
     """The config of a method that says how fewer steps are cut from its levels."""
 
@@ -79,6 +87,8 @@ class Runtime:
     """Compile each transformer block; worth it from a few hundred cycles on."""
     gradient_checkpointing: bool = False
     """Recompute block activations in the backward pass: less memory, about a third more time."""
+    offload_teacher: bool = False
+    """Keep the frozen teacher's blocks in host memory, each on the GPU in its turn: less memory, hidden by its work."""
     checkpoint_every: int = 50
     """Cycles between checkpoints."""
     keep: int = 2
@@ -112,9 +122,19 @@ class Stage:
     """Batches per optimiser update."""
     init: str | None = None
     """Where the student starts: a model name or folder, an earlier stage's name, or None for untrained weights."""
+    keep_motion: float | None = None
+    """Stop once sampled clips move less than this share of the most that they did, or of what real ones do where that
+    is less; the result is from the last look before. None: never."""
+    look_every: int = 10
+    """Cycles between the looks that decide it."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "accumulate"):
+        if self.keep_motion is not None and not (0 < self.keep_motion <= 1 and isinstance(self.method, Streaming)):
+            raise RecipeError(
+                f"Stage.keep_motion is a share in (0, 1] of the motion of a causal student's clips, got "
+                f"{self.keep_motion} for stage {self.name!r}"
+            )
+        for name in ("steps", "batch", "accumulate", "look_every"):
             if getattr(self, name) < 1:
                 raise RecipeError(f"Stage.{name} of stage {self.name!r} must be at least 1, got {getattr(self, name)}")
 
@@ -196,9 +216,25 @@ def changes(before: Any, after: Any, name: str = "") -> Iterator[str]:
         yield f"{name}: {before} -> {after}"
 
 
+def completed(before: Any, after: Any) -> Any:
+    """A recipe that an older version described, with the fields that have come since at their defaults."""
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        return [completed(*pair) for pair in zip(before, after, strict=True)]
+    if not (isinstance(before, dict) and isinstance(after, dict)):
+        return before
+    known = {key: completed(value, after.get(key)) for key, value in before.items()}
+    if after.keys() <= before.keys() or "type" not in after or before.get("type") != after["type"]:
+        return known
+    module, _, name = after["type"].rpartition(".")
+    since = [f for f in fields(getattr(importlib.import_module(module), name)) if f.name not in before]
+    defaults = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in since}
+    return known | {key: describe(value) for key, value in defaults.items() if value is not MISSING}
+
+
 def require_same(before: Any, after: Any, where: object) -> None:
     """Raise RecipeError unless two described recipes learn the same thing; stages may have more steps than before."""
-    differing = [line for line in changes(before, after) if not FREE.fullmatch(line.split(": ", 1)[0])]
+    found = changes(completed(before, after), after)
+    differing = [line for line in found if not FREE.fullmatch(line.split(": ", 1)[0])]
     if differing:
         raise RecipeError(
             f"{where} was trained with another recipe; these fields changed:\n  "

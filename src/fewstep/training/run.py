@@ -12,15 +12,18 @@ from typing import Any
 from fewstep.diffusion.rng import Rng
 from fewstep.files import write_text
 from fewstep.hardware import pick_device, pick_dtype
-from fewstep.training.checkpoint import load_newest, save_checkpoint, saved_steps
+from fewstep.training.checkpoint import load_newest, load_state, save_checkpoint, save_state, saved_steps
 from fewstep.training.data import Source
 from fewstep.training.export import export_model
 from fewstep.training.log import Display, RunLog, make_display
 from fewstep.training.materials import Materials
-from fewstep.training.monitor import CLIPS, Monitor
+from fewstep.training.monitor import CLIPS, Monitor, MotionWatch
 from fewstep.training.networks import RecipeNetworks
 from fewstep.training.recipe import Recipe, RecipeError, Stage, describe, require_same
 from fewstep.training.trainer import Cycle, Trainer
+
+KEPT, STOPPED = "kept.pt", "stopped.json"
+"""In the folder of a stage that watches motion: the weights of its last look that was well, and why it ended early."""
 
 
 def run_recipe(
@@ -59,6 +62,8 @@ class Prepared:
     trainer: Trainer
     materials: Materials
     source: Source
+    most_motion: float
+    """Of the samples so far, for a stage that watches it."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +83,18 @@ class StageRun:
     def complete(self, display: Display, on_cycle: Callable[[str, Cycle], None] | None = None) -> None:
         """Train to the stage's last cycle and export its model, or do nothing when that has been done."""
         saved = saved_steps(self.folder / "checkpoints")
-        if saved and saved[-1] >= self.stage.steps and self.model.is_dir():
+        trained = bool(saved and saved[-1] >= self.stage.steps) or (self.folder / STOPPED).is_file()
+        if trained and self.model.is_dir():
             display.say(f"{self.stage.name}: done before, its model is in {self.model}")
             return
+        (self.folder / STOPPED).unlink(missing_ok=True)
         prepared = self.prepare(display)
         trainer = prepared.trainer
         with _many_shapes(self.recipe.runtime.compile), closing(RunLog(self.folder, trainer.step)) as log:
             self._train(prepared, display, log, on_cycle)
         with trainer.generator.averaged():
-            parts = (trainer.generator.module, trainer.step, prepared.materials, prepared.source)
+            step = self._before_the_fall(trainer) if (self.folder / STOPPED).is_file() else trainer.step
+            parts = (trainer.generator.module, step, prepared.materials, prepared.source)
             export_model(self.model, self.recipe, self.stage, *parts)
 
     def prepare(self, display: Display) -> Prepared:
@@ -105,7 +113,7 @@ class StageRun:
         state = load_newest(self.folder / "checkpoints", display.say)
         if state is not None:
             trainer.load_state_dict(state)
-        return Prepared(trainer, materials, source)
+        return Prepared(trainer, materials, source, state.get("most_motion", 0.0) if state else 0.0)
 
     def _train(
         self,
@@ -115,12 +123,15 @@ class StageRun:
         on_cycle: Callable[[str, Cycle], None] | None,
     ) -> None:
         trainer, runtime, last = prepared.trainer, self.recipe.runtime, self.stage.steps
-        monitor = self._monitor(prepared) if runtime.sample_every else None
+        keep = self.stage.keep_motion
+        monitor = self._monitor(prepared) if runtime.sample_every or keep else None
+        watch = MotionWatch(keep, monitor.reference, prepared.most_motion) if monitor is not None and keep else None
         display.begin(f"{self.recipe.name} {self.stage.name}", trainer.step, last)
         while trainer.step < last:
             cycle = trainer.cycle()
             more: dict[str, Any] = {**trainer.counters(), "seconds": round(cycle.seconds, 4)}
-            if monitor is not None and (cycle.step % runtime.sample_every == 0 or cycle.step == last):
+            decides = watch is not None and (cycle.step % self.stage.look_every == 0 or cycle.step == last)
+            if monitor is not None and (decides or self._samples_at(cycle.step)):
                 with trainer.generator.averaged():
                     cycle.signals |= monitor.look(cycle.step, prepared.materials)
                 warning = monitor.alarm(cycle.signals)
@@ -128,11 +139,36 @@ class StageRun:
                     more["alarm"] = warning
                     display.say(f"{self.stage.name}, cycle {cycle.step}: {warning}")
             log.write(cycle.step, cycle.signals, **more)
+            if watch is not None and decides:
+                if watch.fell(cycle.signals):
+                    return self._stop(cycle, watch, display)
+                save_state(self.folder / KEPT, {"step": cycle.step, "weights": trainer.generator.result()})
             if cycle.step % runtime.checkpoint_every == 0 or cycle.step == last:
-                save_checkpoint(self.folder / "checkpoints", trainer.state_dict(), cycle.step, runtime.keep)
+                state = trainer.state_dict() | ({} if watch is None else {"most_motion": watch.most})
+                save_checkpoint(self.folder / "checkpoints", state, cycle.step, runtime.keep)
             display.advance(cycle.step, _note(cycle.signals))
             if on_cycle is not None:
                 on_cycle(self.stage.name, cycle)
+
+    def _samples_at(self, step: int) -> bool:
+        every = self.recipe.runtime.sample_every
+        return bool(every) and (step % every == 0 or step == self.stage.steps)
+
+    def _stop(self, cycle: Cycle, watch: MotionWatch, display: Display) -> None:
+        """End the stage here, and write down why."""
+        kept = load_state(self.folder / KEPT)["step"]
+        facts = {"cycle": cycle.step, "kept_cycle": kept, "motion": watch.now, "most_motion": watch.most}
+        write_text(self.folder / STOPPED, json.dumps(facts, indent=1) + "\n")
+        display.say(
+            f"{self.stage.name}: stopped at cycle {cycle.step}, where clips keep less than "
+            f"{watch.share:.0%} of their motion; the result is that of cycle {kept}"
+        )
+
+    def _before_the_fall(self, trainer: Trainer) -> int:
+        """Give the generator the weights of the last look that was well; returns its cycle."""
+        kept = load_state(self.folder / KEPT)
+        trainer.generator.module.load_state_dict(kept["weights"])
+        return kept["step"]
 
     def _monitor(self, prepared: Prepared) -> Monitor:
         generator, watch = prepared.trainer.generator.module, prepared.source.reference(CLIPS)
