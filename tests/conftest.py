@@ -20,6 +20,15 @@ def awake(cfg: DiTConfig, seed: int = 0) -> VideoDiT:
     return net
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
 @pytest.fixture
 def tiny_net() -> VideoDiT:
     """A fresh `tiny` VideoDiT with 16 latent channels: dim 32, 2 blocks, text 8 x 32."""

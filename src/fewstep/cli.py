@@ -17,12 +17,17 @@ from fewstep.files import advice
 
 COMMANDS = {
     "generate": "make clips from prompts with a bundled or own model",
+    "encode": "encode prompts once, for training and serving without the text encoder",
+    "data": "turn folders of video into shards for training",
     "train": "run a recipe: from data to a trained student",
     "demo": "distil a one-step student live and write a page about it",
     "evaluate": "score models at every step plan on the same prompts and noise",
     "table": "print saved scores as the README's table",
+    "plan": "say what a recipe or a model takes, and what would make it fit, before anything runs",
     "bench": "measure speed and memory on this machine",
     "doctor": "say what this machine has and which models fit",
+    "export": "write a model for diffusers, ComfyUI or Self-Forcing",
+    "inspect": "say what a checkpoint is, before it is loaded",
     "models": "list the bundled models, or describe folders",
 }
 """Each is a module in `fewstep.commands` with `main(argv)`, loaded when asked for."""
