@@ -78,22 +78,15 @@ def test_doctor_writes_what_it_finds(tmp_path: Path, capsys):
 
 @contextmanager
 def sending(number: int) -> Iterator[None]:
-    """Send this process a signal after a second and every twenty after it: a library being imported may eat one."""
-    over = threading.Event()
-
-    def send() -> None:
-        wait = 1.0
-        while not over.wait(wait):
-            os.kill(os.getpid(), number)
-            wait = 20.0
-
-    thread = threading.Thread(target=send)
-    thread.start()
+    """Send this process a signal after a second; tests in a background job, which ignores Ctrl-C, heed it too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), number))
+    timer.start()
     try:
         yield
     finally:
-        over.set()
-        thread.join()
+        timer.cancel()
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_interrupted_run_ends_with_130_and_leaves_nothing(tmp_path: Path, student: Path, monkeypatch, capsys):
