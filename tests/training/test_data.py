@@ -10,14 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from fewstep.models.dit import VideoDiT
+from fewstep.models.presets import PRESETS
 from fewstep.models.prompt_store import StoreError
 from fewstep.models.text import TextEncoder
+from fewstep.models.weights import save_transformer
 from fewstep.recipes import teacher, text, vae
 from fewstep.recipes.worlds import TINY
 from fewstep.shapes.dataset import ShapeWorld
 from fewstep.training.data import LatentData, PromptData, PromptFileData, Shuffled, TrajectoryData
 from fewstep.training.log import LineDisplay
-from fewstep.training.materials import Materials
+from fewstep.training.materials import TOKENS_AT_ONCE, Materials, trajectories_at_once
 from fewstep.training.networks import RecipeNetworks
 
 
@@ -129,3 +132,23 @@ def test_trajectories_begin_with_noise_and_grow_without_being_made_again(tmp_pat
     more = TrajectoryData(**shared, count=3).open(made)
     assert torch.equal(more.bank.item("trajectory", 1), few.bank.item("trajectory", 1))
     assert few.reference(2).captions == tuple(few.prompts.at([0, 1]).captions)
+
+
+def test_trajectories_are_the_same_however_many_are_made_together(
+    tmp_path: Path, tiny_net: VideoDiT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_transformer(tiny_net, tmp_path / "teacher" / "transformer")
+    recipe = replace(teacher.tiny(), teacher=str(tmp_path / "teacher"))
+    shared = {**TINY.trajectories, "world": TINY.world, "steps": 3, "shift": 3.0, "guidance": 2.0}
+    paths = []
+    for tokens in (TOKENS_AT_ONCE, 1):
+        monkeypatch.setattr("fewstep.training.materials.TOKENS_AT_ONCE", tokens)
+        source = TrajectoryData(**shared, count=3).open(materials(tmp_path / str(tokens), recipe))
+        paths.append(source.bank.rows("trajectory", range(3)))
+    torch.testing.assert_close(*paths, atol=2e-3, rtol=2e-3)
+    assert not torch.equal(paths[0][:, 0], paths[0][:, -1])
+
+
+def test_large_trajectories_are_made_one_at_a_time() -> None:
+    assert trajectories_at_once(PRESETS["wan_14b"], (21, 16, 60, 104)) == 1
+    assert trajectories_at_once(PRESETS["shapes"], (9, 16, 8, 8)) == 16

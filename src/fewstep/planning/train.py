@@ -17,7 +17,7 @@ from fewstep.planning.plan import Phase, Plan, Switch
 from fewstep.planning.sizes import block_numbers, model_of, text_numbers, transformer_numbers
 from fewstep.planning.turns import Cast, Rehearsed, TurnCost, at_full_depth, latent_shape
 from fewstep.training.data import PromptFileData, TrajectoryData
-from fewstep.training.materials import TRAJECTORIES_AT_ONCE
+from fewstep.training.materials import trajectories_at_once
 from fewstep.training.recipe import Recipe, Stage, Streaming
 
 MASTER, MOMENTS, GRADIENT, AVERAGE = 4, 8, 4, 4
@@ -151,8 +151,8 @@ def _preparing(recipe: Recipe, stage: Stage, cast: Cast, dtype: torch.dtype) -> 
         passes = data.steps * (1 if data.guidance == 1 else 2)
         once = data.count * passes * forward_flops(cast.teacher, tokens, tokens)
         teacher = {"teacher": _teacher_bytes(recipe, cast.teacher, dtype)}
-        at_once = min(TRAJECTORIES_AT_ONCE, data.count) * (1 if data.guidance == 1 else 2)
-        working = at_once * whole_pass(cast.teacher, data.latent_shape, dtype).peak
+        together = min(trajectories_at_once(cast.teacher, data.latent_shape), data.count)
+        working = together * (1 if data.guidance == 1 else 2) * whole_pass(cast.teacher, data.latent_shape, dtype).peak
         phases.append(Phase("record trajectories", teacher, {"working set": working}, times=0.0))
     return phases, once
 

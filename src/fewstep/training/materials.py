@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fewstep.diffusion.ode import record_trajectory
 from fewstep.methods.base import Batch
+from fewstep.models.dit import DiTConfig
 from fewstep.models.embeddings import PromptEmbeddings
 from fewstep.models.prompt_store import PromptStore, StoreError, build_store, fingerprint_of
 from fewstep.models.vae import VideoVAE, from_uint8
@@ -28,8 +29,10 @@ from fewstep.types import Latents
 
 CLIPS_AT_ONCE = 8
 """Clips encoded in one call."""
-TRAJECTORIES_AT_ONCE = 16
-"""Trajectories integrated in one call; also those that an interruption loses."""
+TRAJECTORIES_IN_PART = 16
+"""Trajectories of one file of the bank; also those that an interruption loses."""
+TOKENS_AT_ONCE = 32_768
+"""Of the trajectories that the teacher makes together: all of a part at embedded size, one at Wan's."""
 
 
 class Materials:
@@ -117,21 +120,37 @@ class Materials:
 
         @torch.no_grad()
         def make(indices: range) -> Part:
-            batch = prompts(indices).to(self.device)
-            noise = torch.stack([_noise(cfg["latent_shape"], cfg["seed"], i) for i in indices]).to(self.device)
             options = {name: cfg[name] for name in ("levels", "steps", "shift", "guidance")}
-            with computing(self.dtype, self.device):
-                path = record_trajectory(teacher, noise, batch.text, batch.null_text, **options)
-            return Part({"trajectory": path.half()}, list(batch.captions))
+            paths: list[Tensor] = []
+            captions: list[str] = []
+            for few in _split(indices, trajectories_at_once(teacher.cfg, cfg["latent_shape"])):
+                batch = prompts(few).to(self.device)
+                noise = torch.stack([_noise(cfg["latent_shape"], cfg["seed"], i) for i in few]).to(self.device)
+                with computing(self.dtype, self.device):
+                    path = record_trajectory(teacher, noise, batch.text, batch.null_text, **options)
+                paths.append(path.half().cpu())
+                captions += batch.captions
+            return Part({"trajectory": torch.cat(paths)}, captions)
 
         spec = {**cfg, "teacher": fingerprint(teacher), "dtype": str(self.dtype)}
-        return self._bank("trajectories", spec, count, make, part_size=TRAJECTORIES_AT_ONCE)
+        return self._bank("trajectories", spec, count, make, part_size=TRAJECTORIES_IN_PART)
 
     def _bank(
         self, kind: str, spec: Mapping[str, Any], count: int, make: Callable[[range], Part], *, part_size: int
     ) -> Bank:
         plain = json.loads(json.dumps(spec, default=asdict))
         return build_bank(self.cache, kind, plain, count, make, part_size=part_size, display=self.display)
+
+
+def trajectories_at_once(teacher: DiTConfig, latent_shape: Sequence[int]) -> int:
+    """How many trajectories of `t c h w` latents the teacher makes together."""
+    frames, _, rows, cols = latent_shape
+    tokens = frames * rows * cols // (teacher.patch[1] * teacher.patch[2])
+    return min(TRAJECTORIES_IN_PART, max(1, TOKENS_AT_ONCE // tokens))
+
+
+def _split(indices: range, size: int) -> list[range]:
+    return [indices[start : start + size] for start in range(0, len(indices), size)]
 
 
 def _noise(shape: Sequence[int], seed: int, index: int) -> Tensor:
