@@ -100,7 +100,7 @@ class Pipeline:
         options = {"dtype": placing.dtype, "device": target}
         text = prompt_embeddings(files, store=prompt_store, keep=keep_text_encoder, offload=placing.offload, **options)
         vae = files.vae(**options)
-        vae.tiling = None if tile is None else Tiling(height=tile, width=tile)
+        vae.tiling = Tiling.square(tile)
         small = None if decoder is None else open_decoder(decoder, like=vae, **options)
         net = files.transformer(dtype=placing.dtype, device=placing.loads_on)
         (merge if merge_lora else attach)(net, read_loras(lora))

@@ -101,7 +101,7 @@ def read_video(path: Path | str) -> Clip:
     """All frames of a video, GIF or WebP file, upright. Raises ValueError when it is missing, damaged or no video."""
     path = Path(path)
     with _reading(path):
-        clip = _read_animation(path) if _is_animation(path) else _read_container(path)
+        clip = _read_animation(path) if is_animation(path) else _read_container(path)
     if not len(clip.frames):
         raise ValueError(f"a video with frames was required, '{path}' has none: write it again")
     return clip
@@ -202,7 +202,8 @@ def _reading(path: Path) -> Iterator[None]:
         raise ValueError(f"a readable video was required, '{path}' is none ({error}): write it again") from error
 
 
-def _is_animation(path: Path) -> bool:
+def is_animation(path: Path) -> bool:
+    """Whether PIL reads it and not FFmpeg, which knows only some of these."""
     return path.suffix.lower() in (".gif", ".webp")
 
 
@@ -219,7 +220,7 @@ def upright(frame: Any) -> Picture:
 
 def _play(path: Path) -> Iterator[tuple[float, Any]]:
     """Time in seconds and picture of every frame; those of containers still encoded as the decoder gives them."""
-    if _is_animation(path):
+    if is_animation(path):
         clip = _read_animation(path)
         yield from ((index / clip.fps, picture) for index, picture in enumerate(clip.frames))
         return

@@ -106,7 +106,7 @@ def _explained(repo: str, revision: str | None) -> Iterator[None]:
             raise ModelError(_no_way(repo, error)) from error
         raise ModelError(f"{repo} has no such file ({_first_line(error)}): see what its page lists") from error
     except errors.HFValidationError as error:
-        raise ModelError(f"no model is called or at '{repo}' : give a folder or hub id") from error
+        raise ModelError(f"no model is called or at '{repo}': give a folder or hub id") from error
     except Exception as error:
         if not isinstance(error, errors.HfHubHTTPError) and not _is_lost_connection(error):
             raise

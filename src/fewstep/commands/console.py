@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 WIDE = 160
 """Columns of tables that go to a file or a pipe, where nothing need be cut to a screen."""
@@ -29,3 +30,10 @@ def results() -> Console:
 def progress() -> Console:
     """For everything that is only news: standard error."""
     return Console(stderr=True)
+
+
+def counter(unit: str = "") -> Progress:
+    """A bar that says how many of how many, with the time gone and left; it vanishes when its `with` ends."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
+    shown = columns if unit else columns[:-1]
+    return Progress(*shown, TimeElapsedColumn(), TimeRemainingColumn(), console=progress(), transient=True)

@@ -9,18 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import tyro
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import TaskID
 from tyro.conf import Positional
 
-from fewstep.commands.console import progress, read_size
+from fewstep.commands.console import counter, read_size
 
 if TYPE_CHECKING:
     from fewstep.ingest.run import Ingest, OnProgress
@@ -96,8 +88,7 @@ def _ingest(options: Options) -> None:
     captions, without = read_captions(sources, options.captions)
     if not captions:
         raise ValueError(f"none of {len(sources)} files has a caption: {next(iter(without.values()))}")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=progress(), transient=True) as bar:
+    with counter() as bar:
         tasks: dict[str, TaskID] = {}
 
         def show(label: str, done: int, total: int) -> None:
@@ -123,7 +114,7 @@ def _prepare(options: Options, on_progress: OnProgress) -> Ingest:
     dtype = pick_dtype(options.dtype, device)
     files = find_model(options.model, revision=options.revision)
     vae = files.vae(dtype=dtype, device=device)
-    vae.tiling = None if options.tile is None else Tiling(height=options.tile, width=options.tile)
+    vae.tiling = Tiling.square(options.tile)
     return Ingest(
         out=options.out,
         cutting=_cutting(options, files.passport, vae),

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from tyro.conf import Positional
 
-from fewstep.commands.console import progress
+from fewstep.commands.console import counter
 from fewstep.commands.generate import read_prompts
 from fewstep.files import require_writable
 
@@ -53,8 +52,7 @@ def main(argv: Sequence[str]) -> None:
     dtype = pick_dtype(options.dtype, device)
     files = find_model(options.model, revision=options.revision)
     negative = files.passport.negative_prompt if options.negative is None else options.negative
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=progress(), transient=True) as bar:
+    with counter() as bar:
         task = bar.add_task("prompts", total=None)
         store = build_store(
             options.out,

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress
 from tyro.conf import Positional, arg
 
+from fewstep.commands.console import counter
 from fewstep.files import require_writable
 
 if TYPE_CHECKING:
@@ -66,9 +66,7 @@ def main(argv: Sequence[str]) -> None:
     names = ("plans", "clips", "split", "seed", "teacher_steps", "batch", "timed", "device", "dtype")
     settings = Settings(**{name: getattr(options, name) for name in names})
     entries = [Entry.parse(words) for words in options.models]
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("clips"))
-    console = Console(stderr=True)
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as progress:
+    with counter("clips") as progress:
         evaluate(entries, options.output, settings, _Bar(progress, count_cells(entries, settings) * options.clips))
     show(load_cells(options.output))
 

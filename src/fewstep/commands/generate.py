@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column, Table
 from tyro.conf import Positional, UseAppendAction, arg
 
-from fewstep.commands.console import progress, read_size, results
+from fewstep.commands.console import counter, progress, read_size, results
 from fewstep.files import require_writable
 from fewstep.sheets import contact_sheet, video_grid
 from fewstep.video import SUFFIXES, check_video_path, write_image, write_video
@@ -106,8 +105,7 @@ def main(argv: Sequence[str]) -> None:
     with console.status("reading what is asked for"):
         clips = _clip_set(pipeline, options, prompts, seeds)
         todo = clips.num_steps
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("steps"))
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console, transient=True) as bar:
+    with counter("steps") as bar:
         count = len(clips.missing)
         task = bar.add_task(f"{count} clip{'s' * (count != 1)}", total=todo)
         made = list(clips.make(lambda chunk, step, x0: bar.advance(task, len(x0))))

@@ -17,7 +17,7 @@ from PIL import Image
 
 from fewstep.pictures import fit_picture
 from fewstep.types import Frames, Picture
-from fewstep.video import read_video, upright
+from fewstep.video import SAME_TIME, is_animation, read_video, upright
 
 T = TypeVar("T")
 Shown = tuple[float, float, T]
@@ -25,9 +25,6 @@ Shown = tuple[float, float, T]
 Moments = Iterator[Shown[Callable[[], Picture]]]
 """Pictures in order, each made when it is asked for: converting those that nobody sees would take most of the time."""
 
-ANIMATIONS = (".gif", ".webp")
-SAME_TIME = 1e-3
-"""Fraction of a picture's time by which containers round."""
 MISSING = 0.5
 """Seconds, beside a twentieth of its length, that a file may end before it says it does."""
 BEFORE = 1.0
@@ -73,7 +70,7 @@ def open_footage(path: Path) -> Iterator[Footage]:
     with ExitStack() as stack:
         with _readable():
             footage: Footage
-            if path.suffix.lower() in ANIMATIONS:
+            if is_animation(path):
                 footage = _Animation(path)
             else:
                 footage = _Film(stack.enter_context(av.open(str(path), options=LOCAL)))
@@ -192,7 +189,7 @@ class _Film:
 
 
 class _Animation:
-    """What PIL reads whole; FFmpeg knows only some of these."""
+    """What PIL reads, whole."""
 
     def __init__(self, path: Path):
         self.clip = read_video(path)

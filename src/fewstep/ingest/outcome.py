@@ -52,8 +52,8 @@ class Clip:
 
     @property
     def key(self) -> str:
-        """Its file's content and its place in it: the same clip has the same key wherever its file lies."""
-        return f"{self.scan.sha256[:16]}-{self.span.first:06d}"
+        """See `Scan.key`."""
+        return self.scan.key(self.span)
 
 
 def judge(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from fewstep.ingest.shards import (
     label_text,
     read_index,
     read_label,
+    shard_files,
     vae_fingerprint,
     write_shard,
 )
@@ -79,12 +81,16 @@ class Ingest:
         write_report(self.out / REPORT, outcomes, label)
         return outcomes
 
+    @cached_property
+    def _vae_fingerprint(self) -> str:
+        return vae_fingerprint(self.vae)
+
     def _label(self, store: PromptStore | None) -> ShardLabel:
         """What the shards are, as far as it is known without a store."""
         size = (self.cutting.height, self.cutting.width)
         rows, columns = (side // self.vae.spatial_stride for side in size)
         return ShardLabel(
-            vae=vae_fingerprint(self.vae),
+            vae=self._vae_fingerprint,
             text_encoder=store.label.encoder if store else "",
             text_len=store.label.text_len if store else 0,
             latent_shape=(self.vae.latent_frames(self.cutting.frames), self.vae.channels, rows, columns),
@@ -158,7 +164,7 @@ class Ingest:
     def _there(self, clips: Mapping[str, Clip]) -> set[str]:
         """Keys of the clips in shards that are whole; damaged ones are removed, so that their clips are made again."""
         there: set[str] = set()
-        for path in sorted(self.out.glob(SHARD.replace("{:06d}", "*"))):
+        for path in shard_files(self.out):
             try:
                 samples = {place.key: place.read().caption for place in read_index(path)}
             except ShardError:

@@ -92,9 +92,13 @@ class Scan:
         """The spans that become clips."""
         return [] if self.error else [span for span in self.spans if span.dropped is None]
 
+    def key(self, span: Span) -> str:
+        """The file's content and a place in it: the same clip has the same key wherever its file lies."""
+        return f"{self.sha256[:16]}-{span.first:06d}"
+
     def strip(self, span: Span) -> str:
         """File name of the strip that shows a span."""
-        return f"{self.sha256[:16]}-{span.first:06d}.jpg"
+        return f"{self.key(span)}.jpg"
 
     def to_json(self) -> str:
         """One line."""

@@ -113,7 +113,7 @@ class Shards:
         for folder in self.folders:
             if differing := self.label.differences(replace(read_label(folder), jump=self.label.jump)):
                 raise ShardError(f"{self.folders[0]} and {folder} cannot be read together: {'; '.join(differing)}")
-            for path in sorted(folder.glob(SHARD.replace("{:06d}", "*"))):
+            for path in shard_files(folder):
                 places = read_index(path)
                 _require_origin(places[0], self.label)
                 self.places += places
@@ -126,6 +126,11 @@ class Shards:
     def read(self, index: int) -> Sample:
         """A sample by its number. Raises ShardError for damage."""
         return self.places[index].read()
+
+
+def shard_files(folder: Path) -> list[Path]:
+    """The shards of a folder, in order."""
+    return sorted(folder.glob(SHARD.replace("{:06d}", "*")))
 
 
 def write_shard(path: Path, samples: Iterable[Sample], label: ShardLabel) -> None:

@@ -30,6 +30,11 @@ class Tiling:
                 f"{self.width}x{self.height}: choose larger tiles or a smaller overlap"
             )
 
+    @classmethod
+    def square(cls, side: int | None) -> Tiling | None:
+        """Tiles of `side` pixels, the usual overlap; None for None, which is no tiling."""
+        return None if side is None else cls(height=side, width=side)
+
     def tiles(self, size: tuple[int, int], pixels: int) -> list[Tile]:
         """Tiles of a frame of `size` rows and columns, each of which stands for `pixels` pixels; one if it fits.
 

@@ -50,11 +50,6 @@ def to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {diffusers_name(name): tensor for name, tensor in state.items()}
 
 
-def from_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `to_diffusers`."""
-    return {original_name(name): tensor for name, tensor in state.items()}
-
-
 def diffusers_name(name: str) -> str:
     """Diffusers' name of a parameter that has Wan's."""
     return _rename(name, forward=True)

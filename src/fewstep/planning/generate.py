@@ -11,6 +11,7 @@ import torch
 from fewstep.models.dit import DiTConfig
 from fewstep.models.tiling import Tiling
 from fewstep.models.vae import VideoVAE, to_uint8
+from fewstep.pipeline import DECODED_AT_ONCE
 from fewstep.planning.flops import cache_bytes
 from fewstep.planning.plan import Phase, Plan, Switch
 from fewstep.planning.rehearsal import META, Cost, at_depth, meta, rehearse, rehearsing
@@ -22,8 +23,6 @@ TEXT_WORKING_SET = 0.03
 """What a text encoder needs for one prompt besides its weights, as a share of them; an estimate."""
 TEXT_LAYERS = 24
 """Blocks of UMT5-XXL."""
-DECODED_AT_ONCE = 4
-"""Latent frames of a teacher's clip that are decoded together, as the pipeline does it."""
 SPATIAL, TEMPORAL = 8, 4
 """Pixels per latent row or column, and pixel frames per latent frame: Wan's autoencoder's."""
 
@@ -198,7 +197,7 @@ def decoding(
     """Cost of a clip's first latent frame and of a piece of `piece` later ones, and bytes that a stream keeps."""
     with META:
         decoder = VideoVAE.from_preset(vae).to(dtype).eval()
-    decoder.tiling = None if tile is None else Tiling(height=tile, width=tile)
+    decoder.tiling = Tiling.square(tile)
     stream = decoder.decode_stream()
     with torch.no_grad():
         first = rehearse(lambda: to_uint8(stream.push(meta(1, 1, decoder.channels, rows, cols, dtype=dtype))))

@@ -52,6 +52,8 @@ def plan_stage(recipe: Recipe, stage: Stage, *, gpus: int = 1) -> Plan:
     if recipe.runtime.sample_every:
         phases.append(_sampling(recipe, stage, lasting, rehearsed, cast, dtype))
     before, once = _preparing(recipe, stage, cast, dtype)
+    blocks = {"teacher's blocks": transformer_numbers(cast.teacher) * dtype.itemsize}
+    waiting = blocks if recipe.runtime.offload_teacher else {}
     clips = stage.batch * stage.accumulate
     return Plan(
         name=recipe.name if len(recipe.stages) == 1 else f"{recipe.name}, stage {stage.name}",
@@ -59,7 +61,7 @@ def plan_stage(recipe: Recipe, stage: Stage, *, gpus: int = 1) -> Plan:
         units=stage.steps,
         phases=(*before, *phases),
         once=once,
-        host={"teacher's blocks": transformer_numbers(cast.teacher) * dtype.itemsize} if _offloaded(recipe) else {},
+        host=waiting,
         disk=_disk(recipe, stage, rehearsed),
         notes=tuple(_notes(recipe, gpus)),
     )
@@ -224,12 +226,8 @@ def _changes(index: int) -> list[tuple[str, Callable[[Recipe], Recipe]]]:
 def _teacher_bytes(recipe: Recipe, teacher: DiTConfig, dtype: torch.dtype) -> float:
     """Of the teacher on the device."""
     numbers, blocks = transformer_numbers(teacher), block_numbers(teacher)
-    on_device = numbers - blocks + 2 * _block(teacher) if _offloaded(recipe) else numbers
+    on_device = numbers - blocks + 2 * _block(teacher) if recipe.runtime.offload_teacher else numbers
     return on_device * dtype.itemsize
-
-
-def _offloaded(recipe: Recipe) -> bool:
-    return recipe.runtime.offload_teacher
 
 
 def _block(cfg: DiTConfig) -> float:

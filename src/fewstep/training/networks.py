@@ -14,7 +14,7 @@ from fewstep.checkpoints.folders import find_parts
 from fewstep.checkpoints.hub import fetch
 from fewstep.checkpoints.open import open_text_encoder, open_transformer, open_vae
 from fewstep.checkpoints.texts import encoder_fingerprint
-from fewstep.hardware import require_compiler
+from fewstep.models.compilation import compile_blocks
 from fewstep.models.dit import VideoDiT
 from fewstep.models.offload import offload
 from fewstep.models.presets import PRESETS
@@ -127,9 +127,7 @@ class RecipeNetworks:
 
     def _compiled(self, net: VideoDiT) -> VideoDiT:
         if self.recipe.runtime.compile:
-            require_compiler(self.device)
-            for block in net.blocks:
-                block.compile()
+            compile_blocks(net)
         return net
 
 
