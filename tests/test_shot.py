@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from fewstep.diffusion.steps import shifted_levels
+from fewstep.models.cache import Context
 from fewstep.models.checkpoint_dir import Passport
 from fewstep.models.layout import ChunkLayout
 from fewstep.models.vae import VideoVAE, from_uint8
-from fewstep.sampling import Causal, ManySteps
-from fewstep.shot import Shot, begin_with, choose_sampling, count_frames, pixel_size
+from fewstep.sampling import Causal, CausalManySteps, ManySteps
+from fewstep.shot import Shot, begin_with, choose_sampling, count_frames, pixel_size, rolling_context
 
 STUDENT = Passport(name="s", kind="student", latent_frames=21, height=480, width=832, levels=shifted_levels())
 AAD = replace(STUDENT, layout=ChunkLayout(4, first=1))
@@ -70,6 +71,21 @@ def test_a_prefix_takes_the_place_of_the_first_chunk():
         choose_sampling(TEACHER, None, None, None, behind_prefix=True)
 
 
+def test_a_causal_teacher_solves_each_chunks_ode_and_goes_on_from_a_prefix(vae):
+    teacher = replace(TEACHER, causal_teacher=True, layout=ChunkLayout(4, first=1))
+    alone = choose_sampling(teacher, 48, None, None)
+    assert alone == CausalManySteps(ManySteps(48, 5.0, 5.0), ChunkLayout(4, first=1), Context())
+    behind = choose_sampling(teacher, 48, None, None, behind_prefix=True)
+    assert behind.layout == ChunkLayout(4)
+    assert count_frames(teacher, vae, None) == count_frames(teacher, vae, None, 1) == 21
+    shot = Shot(behind, 9, (16, 4, 4), 36, prefix=torch.zeros(1, 1, 16, 4, 4))
+    assert shot.cost == (2 * 2 * 48, 2 * 2), "guidance doubles the commits of the image and of the first chunk too"
+    with pytest.raises(ValueError, match="as many steps for every part"):
+        choose_sampling(teacher, 48, 4, None)
+    with pytest.raises(ValueError, match="whole chunks"):
+        replace(teacher, latent_frames=20)
+
+
 def test_costs_count_the_commit_of_a_prefix():
     sampling = choose_sampling(STUDENT, 2, None, None, behind_prefix=True)
     shot = Shot(sampling, 7, (16, 4, 4), 28, prefix=torch.zeros(1, 1, 16, 4, 4))
@@ -102,6 +118,40 @@ def test_a_picture_is_one_latent_frame_and_a_video_its_last_chunk(vae):
     assert torch.equal(begin_with(toy, vae, None, clip[:7], (32, 48)), encoded(clip[2:7]))
     assert begin_with(toy, vae, None, clip[:3], (32, 48)).shape[1] == 1
     assert begin_with(toy, vae, None, ramp(9, 100, 60), (32, 48)).shape == (1, 3, 16, 4, 6)
+
+
+def test_a_student_trained_from_text_alone_goes_on_from_whole_chunks_only(vae):
+    toy = replace(STUDENT, height=32, width=48, begins_with="text")
+    assert begin_with(toy, vae, None, None, (32, 48)) is None
+    assert begin_with(toy, vae, None, ramp(9), (32, 48)).shape[1] == 3
+    with pytest.raises(ValueError, match=r"'s' was trained from text alone: leave the image out"):
+        begin_with(toy, vae, ramp(1)[0], None, (32, 48))
+    with pytest.raises(ValueError, match="must fill a chunk, 9 pictures at 16 a second, got 8"):
+        begin_with(toy, vae, None, ramp(8), (32, 48))
+
+
+def test_a_student_trained_from_images_needs_one_or_a_clip(vae):
+    toy = replace(AAD, height=32, width=48, begins_with="image")
+    assert begin_with(toy, vae, ramp(1)[0], None, (32, 48)).shape[1] == 1
+    assert begin_with(toy, vae, None, ramp(13), (32, 48)).shape[1] == 4
+    with pytest.raises(ValueError, match=r"an image is required, for 's' was trained to go on from one, got none"):
+        begin_with(toy, vae, None, None, (32, 48))
+
+
+@pytest.mark.parametrize("known", [None, "either"])
+def test_others_begin_with_anything(vae, known):
+    toy = replace(STUDENT, height=32, width=48, begins_with=known)
+    assert begin_with(toy, vae, None, None, (32, 48)) is None
+    assert begin_with(toy, vae, ramp(1)[0], None, (32, 48)).shape[1] == 1
+    assert begin_with(toy, vae, None, ramp(3), (32, 48)).shape[1] == 1
+
+
+def test_a_clip_without_end_sees_as_much_as_a_trained_one():
+    assert rolling_context(STUDENT) == Context(3, 21, "relative")
+    assert rolling_context(AAD) == Context(1, 21, "relative")
+    assert rolling_context(replace(STUDENT, latent_frames=3)) == Context(3, 6, "relative")
+    own = Context(1, 9, "relative")
+    assert rolling_context(replace(AAD, context=own)) == own
 
 
 def test_what_a_clip_begins_with_is_one_thing_of_the_right_kind(vae):

@@ -134,6 +134,7 @@ class Pipeline:
         *,
         steps: int | None = None,
         first: int | None = None,
+        second: int | None = None,
         frames: int | None = None,
         height: int | None = None,
         width: int | None = None,
@@ -146,6 +147,7 @@ class Pipeline:
         Args:
             steps: Network evaluations per chunk of a student, its full list when None; Euler steps (50) of a teacher.
             first: Steps of a student's first chunk.
+            second: Steps of its second chunk, in the place of `first`.
             frames: Pictures per clip, what it begins with included; the trained length when None.
             height: Pixels; the trained size when None.
             width: Pixels.
@@ -155,9 +157,10 @@ class Pipeline:
         """
         patch, stride = self.net.cfg.patch, self.vae.spatial_stride
         size = pixel_size(self.passport, (stride * patch[1], stride * patch[2]), height, width)
-        given = image is not None or video is not None
-        sampling = choose_sampling(self.passport, steps, first, guidance, behind_prefix=given)
-        prefix = begin_with(self.passport, self.vae, image, video, size) if given else None
+        prefix = begin_with(self.passport, self.vae, image, video, size)
+        sampling = choose_sampling(
+            self.passport, steps, first, guidance, second=second, behind_prefix=prefix is not None
+        )
         total = count_frames(self.passport, self.vae, frames, 0 if prefix is None else prefix.shape[1])
         rows, cols = size[0] // stride, size[1] // stride
         tokens = total * rows * cols // (patch[1] * patch[2])
@@ -246,21 +249,23 @@ class Pipeline:
         index: int = 0,
         endless: bool = False,
         context: Context | None = None,
+        recache: bool = False,
         on_step: OnStep | None = None,
         **options: Unpack[ShotOptions],
     ) -> StreamSession:
         """A student's clip as an iterator of `f H W 3` frames, one item per chunk, as soon as each is ready.
 
         Set `.prompt` between chunks to change what comes next; an iterable of prompts gives one per chunk and its last
-        one stays. The options are those of `shot`; an `endless` clip has no length, and needs a `context` with a
-        window. The image or video that a clip begins with is its first item. At a constant prompt the frames are
-        those of `generate`.
+        one stays. With `recache` the past that is still seen is committed anew under each new prompt.
+        The options are those of `shot`; an `endless` clip has no length, and needs a `context` with a window. The
+        image or video that a clip begins with is its first item. At a constant prompt the frames are `generate`'s.
         """
         if not self.is_student:
             raise ValueError(f"streaming needs a causal student, '{self.passport.name}' is a teacher: use generate()")
         if endless and options.get("frames") is not None:
             raise ValueError(f"a stream is endless or has a length, got endless and {options['frames']}: drop one")
         context = context or self.passport.context
+        context.require_room(self.passport.layout.chunk)
         if endless and context.window is None:
             raise ValueError(
                 "an endless stream needs a context with a window, got window=None: pass Context(window=...)"
@@ -279,7 +284,7 @@ class Pipeline:
             encode=lambda text: self._encode([text]),
             noise=(draw_noise(source, size, shot.shape).to(self.device) for size in sizes),
             sample=lambda chunks: autoregression.stream(
-                self.net, chunks, plan, context=context, rng=rng, prefix=shot.prefix, on_step=on_step
+                self.net, chunks, plan, context=context, rng=rng, prefix=shot.prefix, recache=recache, on_step=on_step
             ),
             decoder=self.decoder.decode_stream(),
             prefix=shot.prefix,

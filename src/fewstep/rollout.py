@@ -12,10 +12,11 @@ from typing import Literal
 
 import torch
 
-from fewstep.diffusion.flow import add_noise, x0_from_v
+from fewstep.diffusion.flow import add_noise, euler_step, x0_from_v
 from fewstep.diffusion.steps import StepPlan
 from fewstep.models.cache import Cache, Context, KVCache
 from fewstep.models.dit import TextKV, VideoDiT
+from fewstep.models.guided import Guided
 from fewstep.models.layout import ChunkLayout
 from fewstep.models.ring import RingKVCache
 from fewstep.types import Latents, MoreLatents, TextEmbeds
@@ -43,24 +44,48 @@ class _Prompt:
     kv: TextKV
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """Finished chunks that later ones still see, with the clip positions where they begin."""
+
+    chunks: tuple[tuple[int, MoreLatents], ...] = ()
+
+    def then(self, start: int, chunk: MoreLatents, following: int, context: Context) -> _Seen:
+        """With `chunk` at `start`, without those that the `following` frames after it see nothing of."""
+        stop = start + chunk.shape[1]
+        sink, local = context.sees(stop, stop + following)
+        kept = ((at, x) for at, x in (*self.chunks, (start, chunk)) if at < len(sink) or at + x.shape[1] > local.start)
+        return _Seen(tuple(kept))
+
+    def commit(self, net: VideoDiT | Guided, text: TextKV, cache: Cache, context: Context) -> Cache:
+        """A cache of these chunks alone, committed in their order under one prompt, each at its own position."""
+        cache = cache.seek(0)
+        for start, chunk in self.chunks:
+            cache = net.prefill(chunk, _level(chunk, 0.0), text, cache.seek(start), context)
+        return cache
+
+
 def stream(
-    net: VideoDiT,
+    net: VideoDiT | Guided,
     chunks: Iterable[Chunk],
     plan: StepPlan,
     *,
     context: Context = Context(),
-    rng: torch.Generator,
+    rng: torch.Generator | None,
     prefix: MoreLatents | None = None,
     commit: Commit = "sequential",
     ring: bool = False,
+    recache: bool = False,
     on_step: OnStep | None = None,
 ) -> Iterator[Latents]:
     """Clean latents of each chunk, as soon as they are ready; the next chunk is asked for only when its turn comes.
 
     `prefix` (an image or clip, clean) precedes the first chunk as a chunk of its own and is not yielded. A chunk is
-    committed, under its own prompt, when its successor is asked for. When gradient is enabled it flows through the last
-    step of each chunk, never from one chunk into another. `ring` keeps the past in preallocated memory, for inference;
-    an offloaded network keeps it on the host instead.
+    committed, under its own prompt, when its successor is asked for. With `recache` a new prompt commits all that its
+    first chunk sees anew, under itself (LongLive's KV recache, but causally, chunk by chunk). When gradient is enabled
+    it flows through the last step of each chunk, never from one chunk into another. `ring` keeps the past in
+    preallocated memory, for inference; an offloaded network keeps it on the host instead. Without `rng` each step keeps
+    the noise that it came with in place of fresh noise: many steps then solve each chunk's ODE.
 
     Raises:
         ValueError: unknown `commit`, a ring without a window, or a window too small for sink and chunk.
@@ -68,7 +93,7 @@ def stream(
     if commit not in ("sequential", "packed"):
         raise ValueError(f"commit must be 'sequential' or 'packed', got {commit!r}")
     cache: Cache | None = None
-    pending, said = prefix, None
+    pending, said, seen = prefix, None, _Seen()
     for index, chunk in enumerate(chunks):
         prompt = said if said and said.embeds is chunk.text else _Prompt(chunk.text, net.encode_text(chunk.text))
         if cache is None:
@@ -76,25 +101,28 @@ def stream(
         if cache is None:
             cache = _ring(net, chunk.noise, prompt.kv, context, commit) if ring else KVCache.empty(net.cfg.num_layers)
         said, sigmas = said or prompt, plan.sigmas(index)
+        if recache and pending is not None:
+            seen = seen.then(cache.num_frames, pending, chunk.noise.shape[1], context)
+            if said is not prompt:
+                cache, pending = seen.commit(net, prompt.kv, cache, context), None
         carries_gradient = torch.is_grad_enabled() and len(sigmas) == 1
         if pending is not None and (commit == "sequential" or said is not prompt or carries_gradient):
             cache, pending = net.prefill(pending, _level(pending, 0.0), said.kv, cache, context), None
-        x0, cache = _denoise(
-            net, chunk.noise, prompt, sigmas, cache, pending, context, rng, on_step and _numbered(on_step, index)
-        )
+        observe = on_step and _numbered(on_step, index)
+        x0, cache = _denoise(net, chunk.noise, prompt, sigmas, cache, pending, context, rng, observe)
         yield x0
         pending, said = x0.detach(), prompt
 
 
 def rollout(
-    net: VideoDiT,
+    net: VideoDiT | Guided,
     noise: Latents,
     text: TextEmbeds,
     plan: StepPlan,
     *,
     layout: ChunkLayout,
     context: Context = Context(),
-    rng: torch.Generator,
+    rng: torch.Generator | None,
     prefix: MoreLatents | None = None,
     commit: Commit = "sequential",
     ring: bool = False,
@@ -114,18 +142,19 @@ def rollout(
 
 
 def _denoise(
-    net: VideoDiT,
+    net: VideoDiT | Guided,
     noise: Latents,
     prompt: _Prompt,
     sigmas: tuple[float, ...],
     cache: Cache,
     pending: MoreLatents | None,
     context: Context,
-    rng: torch.Generator,
+    rng: torch.Generator | None,
     on_step: Callable[[int, Latents], None] | None,
 ) -> tuple[Latents, Cache]:
     """One chunk from pure noise: predict x0, renoise to the next level with fresh noise, predict again.
 
+    Without a generator it keeps the noise that it came with, which is Euler's step down the ODE.
     `pending` is the clean chunk before this one when its commit rides with the first step.
     """
     x, with_grad = noise, torch.is_grad_enabled()
@@ -142,12 +171,15 @@ def _denoise(
         if on_step:
             on_step(step, x0)
         if step + 1 < len(sigmas):
-            eps = torch.randn(x.shape, generator=rng, device=rng.device).to(x)
-            x = add_noise(x0, eps, _level(x, sigmas[step + 1]))
+            lower = _level(x, sigmas[step + 1])
+            if rng is None:
+                x = euler_step(x, v, level, lower)
+            else:
+                x = add_noise(x0, torch.randn(x.shape, generator=rng, device=rng.device).to(x), lower)
     return x0, cache
 
 
-def _ring(net: VideoDiT, like: Latents, text: TextKV, context: Context, commit: Commit) -> RingKVCache:
+def _ring(net: VideoDiT | Guided, like: Latents, text: TextKV, context: Context, commit: Commit) -> RingKVCache:
     if context.window is None:
         raise ValueError("ring=True needs a bound on the past, got a Context without window; give it one")
     slots = context.window + (like.shape[1] if commit == "packed" else 0)

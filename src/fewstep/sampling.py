@@ -1,17 +1,19 @@
-"""The two ways of making a clip's latents, and the noise that both start from."""
+"""The ways of making a clip's latents, and the noise that all start from."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from fewstep.diffusion.ode import sample_ode
+from fewstep.diffusion.flow import euler_step, v_from_x0
+from fewstep.diffusion.ode import Trajectory, ode_grid, record_trajectory, sample_ode
 from fewstep.diffusion.steps import StepPlan
 from fewstep.models.cache import Context
 from fewstep.models.dit import VideoDiT
+from fewstep.models.guided import Guided
 from fewstep.models.layout import ChunkLayout
 from fewstep.rollout import Chunk, OnStep, stream
 from fewstep.types import Latents, MoreLatents, TextEmbeds
@@ -86,7 +88,7 @@ class ManySteps:
         noise: Latents,
         text: TextEmbeds,
         null_text: TextEmbeds | None,
-        rng: torch.Generator,
+        rng: torch.Generator | None,
         on_step: OnStep | None,
         prefix: MoreLatents | None = None,
     ) -> Iterator[Latents]:
@@ -103,6 +105,112 @@ class ManySteps:
             guidance=self.guidance,
             on_step=observe,
         )
+
+    def record(
+        self,
+        net: VideoDiT,
+        noise: Latents,
+        text: TextEmbeds,
+        null_text: TextEmbeds | None,
+        levels: Sequence[float],
+    ) -> Trajectory:
+        """States of the clip's ODE at each of `levels`, then the clip."""
+        steps, shift, guidance = self.steps, self.shift, self.guidance
+        return record_trajectory(
+            net, noise, text, null_text, levels=levels, steps=steps, shift=shift, guidance=guidance
+        )
+
+
+@dataclass(frozen=True)
+class CausalManySteps:
+    """A causal teacher's: chunk by chunk, each down the ODE under guidance, behind what it made before."""
+
+    each: ManySteps
+    """How a chunk is made."""
+    layout: ChunkLayout
+    context: Context
+
+    @property
+    def needs_null(self) -> bool:
+        """Whether an unconditional branch is evaluated."""
+        return self.each.needs_null
+
+    def num_steps(self, frames: int) -> int:
+        """Euler steps of all chunks of a clip of latent frames."""
+        return self.each.steps * len(self.layout.sizes(frames))
+
+    def cost(self, frames: int) -> tuple[int, int]:
+        """Network evaluations and commits of a clip; guidance doubles both."""
+        branches = 2 if self.needs_null else 1
+        return branches * self.num_steps(frames), branches * (len(self.layout.sizes(frames)) - 1)
+
+    def stream(
+        self,
+        net: VideoDiT,
+        noise: Latents,
+        text: TextEmbeds,
+        null_text: TextEmbeds | None,
+        rng: torch.Generator | None,
+        on_step: OnStep | None,
+        prefix: MoreLatents | None = None,
+    ) -> Iterator[Latents]:
+        """Latents of each chunk from its noise, behind `prefix`; nothing else is random. No gradient."""
+        del rng
+        sigmas = ode_grid(self.each.steps, self.each.shift)
+        yield from self.descend(net, noise, text, null_text, sigmas, on_step, prefix)
+
+    @torch.no_grad()
+    def descend(
+        self,
+        net: VideoDiT,
+        noise: Latents,
+        text: TextEmbeds,
+        null_text: TextEmbeds | None,
+        sigmas: Sequence[float],
+        on_step: OnStep | None = None,
+        prefix: MoreLatents | None = None,
+    ) -> Iterator[Latents]:
+        """`stream` on a grid of its own, which ends at 0."""
+        guided: VideoDiT | Guided = net
+        if self.needs_null:
+            if null_text is None:
+                raise ValueError(f"guidance {self.each.guidance} needs an unconditional prompt, got null_text=None")
+            guided = Guided(net, null_text, self.each.guidance)
+        plan = StepPlan.uniform(sigmas[:-1])
+        chunks = (Chunk(piece, text) for piece in noise.split(self.layout.sizes(noise.shape[1]), dim=1))
+        yield from stream(guided, chunks, plan, context=self.context, rng=None, prefix=prefix, on_step=on_step)
+
+    def record(
+        self,
+        net: VideoDiT,
+        noise: Latents,
+        text: TextEmbeds,
+        null_text: TextEmbeds | None,
+        levels: Sequence[float],
+    ) -> Trajectory:
+        """States of every chunk's ODE at each of `levels`, then the clip.
+
+        Each chunk's solution is that behind the ends of those before it, which are so the clean past of its states.
+        """
+        sigmas, wanted = ode_grid(self.each.steps, self.each.shift, levels), set(StepPlan.uniform(levels).rest)
+        starts = noise.split(self.layout.sizes(noise.shape[1]), dim=1)
+        states: dict[float, list[Latents]] = {sigma: [] for sigma in sigmas if sigma in wanted}
+        x = noise
+
+        def observe(chunk: int, step: int, x0: Latents) -> None:
+            nonlocal x
+            x = starts[chunk] if step == 0 else x
+            high, low = (torch.full(x.shape[:2], sigma, device=x.device) for sigma in sigmas[step : step + 2])
+            if sigmas[step] in wanted:
+                states[sigmas[step]].append(x)
+            x = euler_step(x, v_from_x0(x, x0, high), high, low)
+
+        clip = torch.cat(list(self.descend(net, noise, text, null_text, sigmas, observe)), dim=1)
+        return torch.stack([*(torch.cat(pieces, dim=1) for pieces in states.values()), clip], dim=1)
+
+
+Sampling = Causal | ManySteps | CausalManySteps
+"""How a model makes a clip."""
 
 
 def require_whole(name: str, value: object, least: int, most: int | None = None) -> None:

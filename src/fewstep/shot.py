@@ -12,11 +12,12 @@ import torch
 from jaxtyping import UInt8
 
 from fewstep.diffusion.steps import StepPlan, named_plan
+from fewstep.models.cache import Context
 from fewstep.models.checkpoint_dir import Passport
 from fewstep.models.layout import ChunkLayout
 from fewstep.models.vae import VideoVAE, from_uint8
 from fewstep.pictures import PictureSource, fit_picture, read_picture
-from fewstep.sampling import Causal, ManySteps, require_whole
+from fewstep.sampling import Causal, CausalManySteps, ManySteps, Sampling, require_whole
 from fewstep.types import Frames, Latents, TextEmbeds
 from fewstep.video import check_frames, read_end
 
@@ -33,6 +34,7 @@ class ShotOptions(TypedDict, total=False):
 
     steps: int | None
     first: int | None
+    second: int | None
     frames: int | None
     height: int | None
     width: int | None
@@ -45,7 +47,7 @@ class ShotOptions(TypedDict, total=False):
 class Shot:
     """Everything about a clip but its prompt and its noise, in the model's own terms."""
 
-    sampling: Causal | ManySteps
+    sampling: Sampling
     frames: int
     """Latent frames of the whole clip, the prefix included."""
     shape: tuple[int, int, int]
@@ -71,7 +73,8 @@ class Shot:
     def cost(self) -> tuple[int, int]:
         """Network evaluations and commits of a clip; a prefix is committed like a chunk."""
         evaluations, commits = self.sampling.cost(self.new_frames)
-        return evaluations, commits + (self.prefix is not None)
+        branches = 2 if self.sampling.needs_null else 1
+        return evaluations, commits + (0 if self.prefix is None else branches)
 
     @property
     def batch(self) -> int:
@@ -96,44 +99,69 @@ class Generation:
         return np.array(self.frames, dtype=dtype, copy=copy)
 
 
-def step_plan(passport: Passport, steps: int | None, first: int | None) -> StepPlan:
+def step_plan(passport: Passport, steps: int | None, first: int | None, second: int | None = None) -> StepPlan:
     """A student's noise levels at `steps` per chunk, and `first` for the first chunk (FFE, ASD 3.3).
+
+    `second` gives its steps to the second chunk instead: the control of FFE at equal cost.
 
     Raises ValueError for counts that the model has no levels for.
     """
     levels = passport.levels
-    for name, count in (("steps", steps), ("first", first)):
+    if first is not None and second is not None:
+        raise ValueError(f"one chunk is enhanced, got first={first} and second={second}: drop one")
+    for name, count in (("steps", steps), ("first", first), ("second", second)):
         if count is not None:
             require_whole(f"{name} (noise levels of '{passport.name}')", count, 1, len(levels))
-    if steps is None and first is None and passport.plan is not None:
+    if steps is None and first is None and second is None and passport.plan is not None:
         return named_plan(levels, passport.plan, passport.schedule)
     full = StepPlan.uniform(levels)
     plan = full.shorten(steps or len(levels), passport.schedule)
+    if second is not None:
+        return plan.enhance_second(full.shorten(second, passport.schedule).rest)
     return plan if first is None else plan.enhance_first(full.shorten(first, passport.schedule).rest)
 
 
 def choose_sampling(
-    passport: Passport, steps: int | None, first: int | None, guidance: float | None, *, behind_prefix: bool = False
-) -> Causal | ManySteps:
+    passport: Passport,
+    steps: int | None,
+    first: int | None,
+    guidance: float | None,
+    *,
+    second: int | None = None,
+    behind_prefix: bool = False,
+) -> Sampling:
     """How the model makes a clip under these options. Raises ValueError for those that it cannot follow."""
+    layout = ChunkLayout(passport.layout.chunk) if behind_prefix else passport.layout
     if passport.kind == "student":
         if guidance not in (None, 1):
             raise ValueError(f"a student has its guidance distilled in, got guidance={guidance}: leave it out")
-        layout = ChunkLayout(passport.layout.chunk) if behind_prefix else passport.layout
-        return Causal(step_plan(passport, steps, first), layout, passport.context)
-    if behind_prefix:
+        return Causal(step_plan(passport, steps, first, second), layout, passport.context)
+    if behind_prefix and not passport.is_causal:
         raise ValueError(
             f"a clip begins with a picture or a clip only for a causal student, which keeps it as clean context; "
             f"'{passport.name}' is a teacher: choose a student"
         )
-    if first is not None:
-        raise ValueError(f"a teacher makes its clip in one piece, without a first chunk, got first={first}: drop it")
+    if first is not None or second is not None:
+        given = f"first={first}" if second is None else f"second={second}"
+        raise ValueError(f"a teacher takes as many steps for every part of a clip, got {given}: drop it")
     steps = TEACHER_STEPS if steps is None else steps
     require_whole("steps", steps, 1)
     guidance = passport.guidance if guidance is None else guidance
     if isinstance(guidance, bool) or not isinstance(guidance, int | float) or not 0 <= guidance < math.inf:
         raise ValueError(f"guidance must be a number of 0 or more, got {guidance!r}")
-    return ManySteps(steps, passport.shift, float(guidance))
+    each = ManySteps(steps, passport.shift, float(guidance))
+    return CausalManySteps(each, layout, passport.context) if passport.is_causal else each
+
+
+def rolling_context(passport: Passport) -> Context:
+    """What a student's chunk sees of a clip without end: what it was trained to, or as much as a trained clip holds.
+
+    Then the first chunk stays, and positions count inside the window, so that none is larger than in training.
+    """
+    if passport.context.window is not None:
+        return passport.context
+    sink = passport.layout.first or passport.layout.chunk
+    return Context(sink, max(passport.latent_frames, sink + passport.layout.chunk), "relative")
 
 
 def count_frames(passport: Passport, vae: VideoVAE, frames: int | None, given: int = 0) -> int:
@@ -142,7 +170,7 @@ def count_frames(passport: Passport, vae: VideoVAE, frames: int | None, given: i
     None is the length that the model was trained for, or what fits into it behind the given frames. Raises ValueError,
     naming counts near it that fit.
     """
-    layout = passport.layout if passport.kind == "student" else ChunkLayout(1)
+    layout = passport.layout if passport.is_causal else ChunkLayout(1)
     chunk = layout.chunk
     least = given + chunk if given else layout.first or chunk
     if frames is None:
@@ -181,22 +209,49 @@ def begin_with(
     image: PictureSource | None,
     video: str | Path | Frames | None,
     size: tuple[int, int],
-) -> Latents:
+) -> Latents | None:
     """Clean latents `1 t c h w`, in fp32, of what a clip begins with, scaled to cover `size`, cropped about the middle.
 
-    An image is one latent frame. Of a video it is as much of the end as fills a student's chunk, the smallest context
-    that it has seen, or less where the video is shorter; the autoencoder starts anew there (as CausVid's overlap does).
-    Raises ValueError for both at once, and for files that cannot be read.
+    None where nothing is given. An image is one latent frame. Of a video it is as much of the end as fills a student's
+    chunk, the smallest context that it has seen, or less where the video is shorter; the autoencoder starts anew there
+    (as CausVid's overlap does). Raises ValueError for both at once, for files that cannot be read, and for beginnings
+    that the student was not trained to go on from.
     """
     if image is not None and video is not None:
         raise ValueError("a clip begins with an image or with a video, got both: drop one")
+    _require_trained(passport, image is not None, video is not None)
     if image is not None:
         frames = fit_picture(read_picture(image), *size)[None]
+    elif video is None:
+        return None
     else:
-        assert video is not None
         most = vae.pixel_frames(passport.layout.chunk)
         end = check_frames(video)[-most:] if isinstance(video, np.ndarray) else read_end(video, most, passport.fps)
+        _require_chunk(passport, vae, len(end))
         count = vae.pixel_frames(1 + (len(end) - 1) // vae.temporal_stride)
         frames = np.stack([fit_picture(picture, *size) for picture in end[-count:]])
     pixels = torch.from_numpy(frames).movedim(-1, 1)[None]
     return vae.encode(from_uint8(pixels.to(next(vae.parameters()).device)))
+
+
+def _require_trained(passport: Passport, image: bool, video: bool) -> None:
+    """Raise ValueError unless the model was trained to begin its clips so."""
+    if passport.begins_with == "text" and image:
+        raise ValueError(
+            f"an image needs a student that was trained to go on from one, such as AAD-1's; '{passport.name}' was "
+            "trained from text alone: leave the image out, or choose another student"
+        )
+    if passport.begins_with == "image" and not (image or video):
+        raise ValueError(
+            f"an image is required, for '{passport.name}' was trained to go on from one, got none: name it (--image)"
+        )
+
+
+def _require_chunk(passport: Passport, vae: VideoVAE, frames: int) -> None:
+    """Raise ValueError for a past shorter than any that the student has seen, where text was its only beginning."""
+    least = vae.pixel_frames(passport.layout.first or passport.layout.chunk)
+    if passport.begins_with == "text" and frames < least:
+        raise ValueError(
+            f"a clip for '{passport.name}' to go on from must fill a chunk, {least} pictures at {passport.fps:g} a "
+            f"second, got {frames}: give a longer one"
+        )

@@ -7,7 +7,7 @@ import torch
 
 from fewstep.checkpoints.export import export_original
 from fewstep.checkpoints.lora import LoRA, LowRank, LowRankLinear, attach, merge
-from fewstep.evaluation.provenance import module_fingerprint
+from fewstep.models.fingerprint import module_fingerprint
 from fewstep.models.weights import WeightsError
 
 RANK = 3

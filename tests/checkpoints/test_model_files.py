@@ -168,6 +168,17 @@ def test_a_students_own_passport_is_believed(hub_folder: Path, shared: Path):
     assert student.part("vae") == hub_folder / "vae"
 
 
+def test_a_student_of_the_lineage_may_begin_with_anything_whatever_it_is_used_with(
+    hub_folder: Path, state: dict[str, Tensor], tmp_path: Path
+):
+    file, model = tmp_path / "self_forcing_dmd.pt", read_model(hub_folder)
+    torch.save({"generator": state}, file)
+    text_only = replace(model.passport, kind="student", levels=(1.0,), begins_with="text")
+    base = replace(model, passport=text_only)
+    assert base.with_student(file).passport.begins_with is None
+    assert base.changed({"begins_with": "either"}).passport.begins_with == "either"
+
+
 def test_a_student_generates_from_the_command_line(hub_folder: Path, state: dict[str, Tensor], tmp_path: Path):
     file, clip = tmp_path / "self_forcing_dmd.pt", tmp_path / "fox.mp4"
     torch.save({"generator": {f"model._fsdp_wrapped_module.{k}": v for k, v in state.items()}}, file)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fewstep.diffusion.flow import add_noise, guide, shift_sigma, v_from_x0, x0_from_v
+from fewstep.diffusion.flow import add_noise, euler_step, guide, shift_sigma, v_from_x0, x0_from_v
 
 SHAPE = (2, 3, 4, 2, 2)
 
@@ -31,6 +31,14 @@ def test_the_true_velocity_leads_from_any_level_to_x0():
     x = add_noise(x0, eps, sigma)
     assert torch.allclose(x0_from_v(x, eps - x0, sigma), x0, atol=1e-6)
     assert torch.allclose(v_from_x0(x, x0, sigma), eps - x0, atol=1e-5)
+
+
+def test_eulers_step_follows_the_true_velocity_along_the_path():
+    x0, eps = torch.full((1, 2, 1, 1, 1), 4.0), torch.full((1, 2, 1, 1, 1), 8.0)
+    high, low = torch.tensor([[1.0, 0.5]]), torch.tensor([[0.75, 0.0]])
+    x = euler_step(add_noise(x0, eps, high), eps - x0, high, low)
+    assert x.flatten().tolist() == [7.0, 4.0]
+    assert torch.equal(x, add_noise(x0, eps, low))
 
 
 def test_low_precision_inputs_are_mixed_in_fp32_and_cast_back():

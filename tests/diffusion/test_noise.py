@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -26,12 +26,14 @@ def test_uniform_noise_has_the_quantiles_of_self_forcing():
     assert sigma.min() == pytest.approx(0.02)
 
 
-def test_a_clip_has_one_level_unless_frames_are_drawn_apart():
-    shared = UniformNoise(shift=5.0).sample(8, 6, Rng(1))
-    apart = UniformNoise(shift=5.0, low=0.0, high=1.0, per_frame=True).sample(8, 6, Rng(1))
+def test_a_clip_has_one_level_unless_chunks_are_drawn_apart():
+    law = UniformNoise(shift=5.0, low=0.0, high=1.0)
+    shared = law.sample(8, 6, Rng(1))
+    apart = replace(law, per_chunk_layout=Chunks((1, 3, 2))).sample(8, 6, Rng(1))
     assert shared.shape == apart.shape == (8, 6)
     assert (shared == shared[:, :1]).all()
-    assert all(len(row.unique()) == 6 for row in apart)
+    assert (apart[:, 1:4] == apart[:, 1:2]).all()
+    assert all(len(row.unique()) == 3 for row in apart)
 
 
 def test_discrete_noise_draws_every_level_about_equally_often():

@@ -5,7 +5,7 @@ import torch
 
 from fewstep.diffusion.flow import x0_from_v
 from fewstep.diffusion.guidance import guided_velocity
-from fewstep.diffusion.ode import ode_grid, record_trajectory, sample_ode
+from fewstep.diffusion.ode import ode_grid, record_trajectory, sample_ode, states_at
 from fewstep.diffusion.steps import shifted_levels
 
 LEVELS = shifted_levels((1000, 750, 500, 250), shift=5.0)
@@ -145,3 +145,9 @@ def test_sampling_keeps_dtype_and_builds_no_graph():
     assert not sample.requires_grad
     with pytest.raises(ValueError, match="at least 1 step"):
         sample_ode(PointMass(z), z, TEXT, steps=0, shift=5.0, guidance=1.0)
+
+
+def test_states_are_gathered_per_clip_and_frame():
+    path = torch.arange(2 * 3 * 2).float().view(2, 3, 2, 1, 1, 1)
+    picked = states_at(path, torch.tensor([[0, 2], [1, 1]]))
+    assert picked.flatten().tolist() == [0.0, 5.0, 8.0, 9.0]

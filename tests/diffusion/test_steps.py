@@ -67,3 +67,10 @@ def test_names_mean_what_the_tables_mean():
 def test_an_unknown_name_is_refused_with_the_names_that_work(name):
     with pytest.raises(ValueError, match="a count from 1 to 4"):
         named_plan(LEVELS, name)
+
+
+def test_a_plus_spends_a_stars_evaluations_on_the_second_chunk():
+    star, plus = named_plan(LEVELS, "1*"), named_plan(LEVELS, "1+")
+    assert plus.num_evaluations(7) == star.num_evaluations(7) == 10
+    assert [len(plus.sigmas(chunk)) for chunk in range(4)] == [1, 4, 1, 1]
+    assert plus.truncate(1).enhanced == 1

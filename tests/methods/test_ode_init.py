@@ -9,7 +9,7 @@ from torch import nn
 from fewstep.diffusion.rng import Rng
 from fewstep.diffusion.steps import shifted_levels
 from fewstep.methods.base import Batch, Method
-from fewstep.methods.ode_init import ODEInitConfig, states_at
+from fewstep.methods.ode_init import ODEInitConfig
 from fewstep.models.dit import VideoDiT
 from fewstep.models.layout import ChunkLayout
 from fewstep.models.presets import PRESETS
@@ -86,12 +86,6 @@ def test_clean_context_is_drawn_only_when_asked_for(include_clean, lowest):
     net = Perfect(endpoint)
     build(net, include_clean=include_clean).loss(Batch(text=torch.zeros(64, 1, 1), trajectory=path))
     assert net.seen[1].min().item() == pytest.approx(lowest)
-
-
-def test_states_are_gathered_per_clip_and_frame():
-    path = torch.arange(2 * 3 * 2).float().view(2, 3, 2, 1, 1, 1)
-    picked = states_at(path, torch.tensor([[0, 2], [1, 1]]))
-    assert picked.flatten().tolist() == [0.0, 5.0, 8.0, 9.0]
 
 
 def test_trajectories_of_other_levels_or_shapes_are_refused():

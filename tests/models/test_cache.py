@@ -57,6 +57,13 @@ def test_window_that_cannot_hold_sink_and_chunk_says_what_would():
         Context(sink=3, window=6).sees(6, 10)
 
 
+def test_room_is_asked_for_before_the_window_slides():
+    Context(sink=3, window=6).require_room(3)
+    Context().require_room(10_000)
+    with pytest.raises(ValueError, match="window of at least 7"):
+        Context(sink=3, window=6).require_room(4)
+
+
 def test_runs_join_neighbours():
     assert runs((0, 1, 2, 5)) == ((0, 3), (5, 6))
     assert runs(()) == ()
@@ -72,6 +79,39 @@ def test_append_keeps_what_the_chunk_saw_and_leaves_the_old_value_alone():
     assert after.frames == (0, 4, 5, 6, 7, 8)
     assert [v.flatten().tolist() for _, v in after.layers[1]] == [[f] * TOKENS for f in after.frames]
     assert after.num_frames == 9
+
+
+def test_seeking_back_forgets_and_seeking_on_leaves_a_gap():
+    context = Context(sink=1, window=6)
+    before = filled(KVCache.empty(2), (3, 3), context)
+    assert before.seek(3).frames == (0, 1, 2)
+    assert before.seek(0).layers == KVCache.empty(2).layers
+    assert before.frames == (0, 1, 2, 3, 4, 5), "the old value is left alone"
+    after = before.seek(1).seek(9).append([frame_kv(range(9, 12))] * 2, 3, context)
+    assert (after.frames, after.num_frames) == ((0, 9, 10, 11), 12)
+    plan, _ = after.open((3,), Context(sink=1, window=7, rope="relative"))
+    assert plan.positions == (0, 1, 2, 3, 4, 5, 6), "the gap is closed as if its frames had been there and gone"
+
+
+@pytest.mark.parametrize("context", [Context(0, 6), Context(1, 7), Context(1, 8, "relative")])
+def test_a_ring_seeks_as_the_value_cache_does(context):
+    value, in_place = KVCache.empty(2), ring(8)
+    with torch.no_grad():
+        value, in_place = (filled(cache, (3, 3, 3, 3), context).seek(0) for cache in (value, in_place))
+        for start in (0, 6, 9):
+            k, v = frame_kv(range(start, start + 3))
+            value, in_place = (cache.seek(start).append([(k, v)] * 2, 3, context) for cache in (value, in_place))
+    held = sorted(frame for frame in in_place.slots if frame >= 0)
+    assert [frame for frame in held if frame in value.frames] == list(value.frames)
+    shown = [cache.open((3,), context) for cache in (value, in_place)]
+    k, v = frame_kv(range(12, 15))
+    seen = []
+    with torch.no_grad():
+        for plan, pasts in shown:
+            keys = pasts[0].extend(k, v)[0].flatten()[::TOKENS].tolist()
+            places = [i for a, b in plan.views[0].keys for i in range(a, b)]
+            seen.append(sorted((keys[i], plan.positions[i]) for i in places))
+    assert seen[0] == seen[1]
 
 
 def test_nothing_in_a_cache_carries_gradient():

@@ -42,6 +42,7 @@ STUDENT = Passport(
     context=Context(sink=1, window=3, rope="relative"),
     scores={"total": 0.5},
     seed=3,
+    begins_with="either",
 )
 
 
@@ -67,6 +68,11 @@ def test_a_passport_survives_json():
         ({"latent_frames": "5"}, "latent_frames must be a whole number, got '5'"),
         ({"components": {"critic": "x"}}, "components must be among"),
         ({"context": {"sink": 4, "window": 3}}, "window > sink"),
+        (
+            {"context": {"sink": 2, "window": 3}},
+            "cannot hold sink=2 and a chunk of 2 frames; use a window of at least 4",
+        ),
+        ({"begins_with": "music"}, "begins_with must be text, image, either or not there, got 'music'"),
         ({"layout": 3}, "wrong kind"),
         ({"levles": []}, "perhaps you meant 'levels'"),
     ],
@@ -75,6 +81,12 @@ def test_passports_that_contradict_are_refused(change: dict, reason: str):
     values = {**json.loads(STUDENT.to_json()), **change}
     with pytest.raises(ValueError, match=reason):
         Passport.from_json(json.dumps(values))
+
+
+def test_a_passport_from_before_says_nothing_of_beginnings():
+    values = json.loads(STUDENT.to_json())
+    del values["begins_with"]
+    assert Passport.from_json(json.dumps(values)).begins_with is None
 
 
 def test_missing_fields_are_named():

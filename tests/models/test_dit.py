@@ -7,7 +7,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fewstep.models.cache import Context, KVCache
-from fewstep.models.dit import sinusoid
 from fewstep.models.layout import ChunkLayout
 
 CONTEXTS = [Context(), Context(0, 6), Context(1, 7), Context(1, 6, "relative"), Context(2, 8, "relative")]
@@ -192,12 +191,6 @@ def test_every_frame_has_its_own_timestep(tiny_net, clip):
     changed[:, 5] = 1 - changed[:, 5]
     difference = (tiny_net(x, changed, text) - tiny_net(x, sigma, text)).abs().amax(dim=(0, 2, 3, 4))
     assert difference.argmax() == 5
-
-
-def test_sinusoid_puts_cosines_first():
-    found = sinusoid(torch.tensor([[500.0]]), 4).flatten()
-    expected = torch.tensor([500.0, 500.0 / 100]).double()
-    torch.testing.assert_close(found.double(), torch.cat((expected.cos(), expected.sin())), rtol=0, atol=1e-4)
 
 
 @torch.no_grad()

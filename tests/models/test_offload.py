@@ -13,7 +13,7 @@ from fewstep.models.layout import ChunkLayout
 from fewstep.models.offload import Ferry, HostKVCache, Offloaded, Stowed, carve, offload, offload_layers, space
 from fewstep.models.placing import Placing
 from fewstep.models.text import TextEncoder
-from fewstep.rollout import rollout
+from fewstep.rollout import Chunk, rollout, stream
 
 CPU = torch.device("cpu")
 CONFIG = DiTConfig(dim=32, ffn_dim=64, num_heads=2, num_layers=5, text_dim=32, text_len=8, freq_dim=32)
@@ -46,6 +46,21 @@ def test_an_offloaded_rollout_is_the_same_to_the_bit(net: VideoDiT, context: Con
 def test_a_ring_gives_way_to_the_host(net: VideoDiT):
     expected = clip(net, ring=True)
     assert torch.equal(clip(offload(net, CPU), ring=True), expected)
+
+
+def test_a_new_prompt_recaches_what_lies_on_the_host(net: VideoDiT):
+    torch.manual_seed(1)
+    noise, words = torch.randn(2, 3, 16, 4, 4), torch.randn(2, 2, 8, 32)
+    plan, context = StepPlan.uniform((1.0,)), Context(1, 7)
+
+    def turned() -> torch.Tensor:
+        chunks = (Chunk(noise, words[int(i > 3)]) for i in range(6))
+        with torch.inference_mode():
+            return torch.cat(list(stream(net, chunks, plan, context=context, rng=None, recache=True)))
+
+    expected = turned()
+    offload(net, CPU)
+    assert torch.equal(turned(), expected)
 
 
 def test_a_teachers_pass_and_its_features_are_the_same(net: VideoDiT):

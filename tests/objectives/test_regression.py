@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fewstep.objectives.regression import flow_matching_loss, ode_regression_loss
+from fewstep.diffusion.flow import shift_sigma
+from fewstep.objectives.regression import bell_weight, flow_matching_loss, ode_regression_loss
 
 
 def clip(value):
@@ -37,3 +38,11 @@ def test_only_noisy_frames_are_regressed():
 
 def test_a_batch_of_clean_context_costs_nothing():
     assert ode_regression_loss(clip(3.0), clip(1.0), torch.zeros(2, 2)).item() == 0.0
+
+
+def test_the_bell_has_the_published_values_and_mean_1_over_the_levels_of_its_shift():
+    found = bell_weight(torch.tensor([[1.0, 0.5, 0.02]]), shift=5.0).flatten().tolist()
+    assert found == pytest.approx([0.0, 2.08, 0.13], abs=0.005)
+    for shift in (1.0, 3.0, 5.0):
+        levels = shift_sigma(torch.linspace(0, 1, 10_001), shift)
+        assert bell_weight(levels[None], shift).mean().item() == pytest.approx(1, abs=2e-3)

@@ -18,7 +18,7 @@ from fewstep.training.recipe import Recipe, available, resolve
 from fewstep.training.run import StageRun, run_recipe
 from fewstep.training.trainer import Trainer
 
-TINY = [name for name in available() if name.endswith(".tiny")]
+TINY = [name for name in available() if ".tiny" in name]
 QUIET = LineDisplay(1000, io.StringIO())
 
 

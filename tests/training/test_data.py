@@ -10,13 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from fewstep.diffusion.ode import ode_grid
+from fewstep.models.cache import Context
 from fewstep.models.dit import VideoDiT
+from fewstep.models.layout import ChunkLayout
 from fewstep.models.presets import PRESETS
 from fewstep.models.prompt_store import StoreError
 from fewstep.models.text import TextEncoder
 from fewstep.models.weights import save_transformer
-from fewstep.recipes import teacher, text, vae
+from fewstep.recipes import aad1, teacher, text, vae
 from fewstep.recipes.worlds import TINY
+from fewstep.sampling import CausalManySteps, ManySteps
 from fewstep.shapes.dataset import ShapeWorld
 from fewstep.training.data import LatentData, PromptData, PromptFileData, Shuffled, TrajectoryData
 from fewstep.training.log import LineDisplay
@@ -49,6 +53,20 @@ def test_latents_are_those_of_the_clip_that_the_caption_tells(tmp_path: Path) ->
     index = source.order.take(5, 2)[0]
     clip = torch.from_numpy(ShapeWorld(0, "train", TINY.world).clip(index)[0]).permute(0, 3, 1, 2)[None]
     torch.testing.assert_close(batch.latents[:1], made.encode(clip), atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("world", "there"), [(replace(TINY.world, frames=5), "2 of 8 x 8"), (replace(TINY.world, size=32), "3 of 4 x 4")]
+)
+def test_clips_shorter_than_the_methods_or_of_another_size_are_refused_before_any_is_drawn(
+    tmp_path: Path, world, there
+) -> None:
+    made = materials(tmp_path, aad1.tiny())
+    with pytest.raises(ValueError, match=f"works on 3 latent frames of 8 x 8, the clips of the world have {there}"):
+        LatentData(world=world, count=2).open(made)
+    with pytest.raises(ValueError, match="have 1 of 8 x 8"):
+        LatentData(world=TINY.world, count=2, frames=1).open(made)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_first_latents_of_clips_are_banked_without_the_rest(tmp_path: Path) -> None:
@@ -147,6 +165,25 @@ def test_trajectories_are_the_same_however_many_are_made_together(
         paths.append(source.bank.rows("trajectory", range(3)))
     torch.testing.assert_close(*paths, atol=2e-3, rtol=2e-3)
     assert not torch.equal(paths[0][:, 0], paths[0][:, -1])
+
+
+def test_a_causal_teachers_trajectories_are_its_own_chunk_by_chunk_and_apart_from_a_bidirectional_ones(
+    tmp_path: Path, tiny_net: VideoDiT
+) -> None:
+    save_transformer(tiny_net, tmp_path / "teacher" / "transformer")
+    made = materials(tmp_path / "cache", replace(teacher.tiny(), teacher=str(tmp_path / "teacher")))
+    whole = TrajectoryData(**TINY.trajectories, world=TINY.world, count=2, steps=3, shift=3.0, guidance=2.0)
+    causal = replace(whole, layout=ChunkLayout(1))
+    source, batch = causal.open(made), whole.open(made).batch(0, 2)
+    path = source.batch(0, 2).trajectory
+    assert torch.equal(path[:, 0], batch.trajectory[:, 0]), "the same noise"
+    sampling = CausalManySteps(ManySteps(3, 3.0, 2.0), ChunkLayout(1), Context())
+    grid = ode_grid(3, 3.0, TINY.levels)
+    again = torch.cat(list(sampling.descend(tiny_net, path[:, 0], batch.text, batch.null_text, grid)), dim=1)
+    torch.testing.assert_close(path[:, -1], again, atol=5e-3, rtol=5e-3)
+    assert not torch.allclose(path[:, -1], batch.trajectory[:, -1], atol=5e-3)
+    assert causal.open(made).bank.labels == source.bank.labels
+    assert len(list((tmp_path / "cache").glob("trajectories-*"))) == 2
 
 
 def test_large_trajectories_are_made_one_at_a_time() -> None:

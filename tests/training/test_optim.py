@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -57,3 +59,24 @@ def test_muon_and_adamw_move_at_their_own_rates_and_scales() -> None:
 def test_a_prefix_that_matches_nothing_is_an_error() -> None:
     with pytest.raises(ValueError, match="no parameter starts with it; parameters start with"):
         build_optimizers(Net(), OptimConfig(lr=1e-3, lr_scale={"heads.": 2.0}))
+
+
+def test_an_average_that_a_method_asks_lives_in_its_module_and_comes_back_there() -> None:
+    net, shown = Net(), Net()
+    shown.load_state_dict(net.state_dict())
+    learner = Learner(Player(net, OptimConfig(lr=1e-2, ema=0.5), average=shown))
+    start = shown.head.weight.detach().clone()
+    net(torch.randn(5, 4)).square().mean().backward()
+    learner.step(0.0)
+    assert torch.allclose(shown.head.weight, (start + net.head.weight.detach()) / 2)
+    assert learner.result()["head.weight"].data_ptr() == shown.head.weight.data_ptr()
+
+    saved = copy.deepcopy(learner.state_dict())
+    other, elsewhere = Net(), Net()
+    resumed = Learner(Player(other, OptimConfig(lr=1e-2, ema=0.5), average=elsewhere))
+    resumed.load_state_dict(saved)
+    assert torch.equal(elsewhere.head.weight, shown.head.weight)
+    before = elsewhere.head.weight.detach().clone()
+    other(torch.randn(5, 4)).square().mean().backward()
+    resumed.step(0.0)
+    assert not torch.equal(elsewhere.head.weight, before), "it is still the one that moves"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from fewstep.checkpoints.open import CONFIG_KEY, PASSPORT_KEY, infer_config
 from fewstep.checkpoints.tensors import TensorSource, open_tensors
 from fewstep.diffusion.steps import Schedule, shifted_levels
 from fewstep.models.cache import Context
-from fewstep.models.checkpoint_dir import PASSPORT, Passport, read_passport
+from fewstep.models.checkpoint_dir import PASSPORT, BeginsWith, Passport, read_passport
 from fewstep.models.dit import DiTConfig
 from fewstep.models.layout import ChunkLayout
 from fewstep.models.presets import preset_of
@@ -33,7 +33,7 @@ Network = Literal["transformer", "autoencoder", "text encoder", "LoRA", "unknown
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How a causal student was trained to be sampled."""
+    """How a causal student was trained to be sampled: fields of its passport."""
 
     layout: ChunkLayout = field(default_factory=ChunkLayout)
     """Three latent frames a chunk."""
@@ -43,6 +43,8 @@ class Sampling:
     schedule: Schedule = "prefix"
     plan: str | None = None
     """Of the tables ("1*"), when it is not all levels for all chunks."""
+    begins_with: BeginsWith | None = None
+    """Not known of any lineage: students trained from text alone are given images too, as AAD-1's Table 1 does."""
 
 
 @dataclass(frozen=True)
@@ -212,8 +214,8 @@ def _origin(path: Path, groups: Sequence[str], passport: Passport | None, why: l
     """Lineage, kind, stage and sampling of a transformer."""
     if passport is not None:
         why.append(f"{passport.kind}: its passport")
-        keys = ("layout", "levels", "context", "schedule", "plan")
-        told = Sampling(**{key: getattr(passport, key) for key in keys}) if passport.kind == "student" else None
+        values = {each.name: getattr(passport, each.name) for each in fields(Sampling)}
+        told = Sampling(**values) if passport.kind == "student" else None
         stage = f"trained by {passport.trained_by}" if passport.trained_by else "finished"
         return {"lineage": "fewstep", "kind": passport.kind, "stage": stage, "sampling": told}
     words = _words(path)

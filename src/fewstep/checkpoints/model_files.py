@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ WAN_TEACHER: Mapping[str, Any] = {
 }
 """81 pictures at 480p, which every published Wan 2.1 knows, and Wan's own settings of its text-to-video models."""
 
-STUDENTS_OWN = frozenset({"layout", "levels", "context", "schedule", "plan"})
+STUDENTS_OWN = frozenset(each.name for each in fields(Sampling))
 """Fields of a passport that say how a student is sampled."""
 
 

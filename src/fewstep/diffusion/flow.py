@@ -33,6 +33,12 @@ def v_from_x0(x: Latents, x0: Latents, sigma: Sigma) -> Latents:
     return ((x.to(level) - x0.to(level)) / level).to(x.dtype)
 
 
+def euler_step(x: Latents, v: Latents, sigma: Sigma, lower: Sigma) -> Latents:
+    """Where velocity v leads from level `sigma` down to `lower`: x + (lower - sigma) v. At lower = 0 it is x0."""
+    distance = _spread(lower - sigma, x)
+    return (x.to(distance) + distance * v.to(distance)).to(x.dtype)
+
+
 def shift_sigma(u: Level, shift: float) -> Level:
     """The Wan time warp k u / (1 + (k - 1) u): for shift k > 1 it moves uniform levels towards noise, 0 and 1 stay."""
     return shift * u / (1 + (shift - 1) * u)

@@ -31,7 +31,7 @@ class FrameLayout(Protocol):
 
 @dataclass(frozen=True)
 class UniformNoise:
-    """Uniform levels, warped by `shift`, then clamped to [low, high]; one level per clip unless `per_frame`.
+    """Uniform levels, warped by `shift`, then clamped to [low, high]: one per clip, or one per chunk of a layout.
 
     The law of Self Forcing's score timesteps (shift 5, [0.02, 0.98]); continuous where theirs has 1000 entries.
     """
@@ -39,7 +39,7 @@ class UniformNoise:
     shift: float
     low: float = 0.02
     high: float = 0.98
-    per_frame: bool = False
+    per_chunk_layout: FrameLayout | None = None
     drawn_from: tuple[float, float] = (0.0, 1.0)
     """Where the uniform numbers lie before the warp (Self Forcing's interval of an exit step)."""
 
@@ -50,8 +50,9 @@ class UniformNoise:
 
     def sample(self, batch: int, frames: int, rng: Rng) -> Sigma:
         start, stop = self.drawn_from
-        u = start + (stop - start) * rng.uniform(batch, frames if self.per_frame else 1)
-        return shift_sigma(u, self.shift).clamp(self.low, self.high).expand(batch, frames)
+        sizes = _chunks(self.per_chunk_layout, frames)
+        u = start + (stop - start) * rng.uniform(batch, len(sizes))
+        return _over_frames(shift_sigma(u, self.shift).clamp(self.low, self.high), sizes)
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,20 @@ class DiscreteNoise:
 
     def draw(self, batch: int, frames: int, rng: Rng) -> Tensor:
         """Positions in `sigmas`, `b t`."""
-        sizes = self.per_chunk_layout.sizes(frames) if self.per_chunk_layout else (frames,)
-        index = (rng.uniform(batch, len(sizes)) * len(self.sigmas)).long()
-        repeats = torch.tensor(sizes, device=index.device)
-        return index.repeat_interleave(repeats, dim=1, output_size=frames)
+        sizes = _chunks(self.per_chunk_layout, frames)
+        return _over_frames((rng.uniform(batch, len(sizes)) * len(self.sigmas)).long(), sizes)
 
     def sample(self, batch: int, frames: int, rng: Rng) -> Sigma:
         index = self.draw(batch, frames, rng)
         return torch.tensor(self.sigmas, dtype=torch.float32, device=index.device)[index]
+
+
+def _chunks(layout: FrameLayout | None, frames: int) -> tuple[int, ...]:
+    """Frames that share a level."""
+    return layout.sizes(frames) if layout else (frames,)
+
+
+def _over_frames(per_chunk: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """One value per chunk as one per frame."""
+    repeats = torch.tensor(sizes, device=per_chunk.device)
+    return per_chunk.repeat_interleave(repeats, dim=1, output_size=sum(sizes))

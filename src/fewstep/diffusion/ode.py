@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from fewstep.diffusion.flow import shift_sigma
@@ -93,3 +93,10 @@ def record_trajectory(
     sigmas = ode_grid(steps, shift, tuple(levels))
     path = integrate(net, noise, text, null_text, sigmas=sigmas, guidance=guidance, batched=batched)
     return torch.stack([x.to(noise.dtype) for sigma, x in path if sigma in wanted], dim=1)
+
+
+def states_at(path: Trajectory, index: Int[Tensor, "b t"]) -> Latents:
+    """For each clip and frame the state at position `index` of its trajectory."""
+    clips = torch.arange(path.shape[0], device=path.device)[:, None]
+    frames = torch.arange(path.shape[2], device=path.device)[None, :]
+    return path[clips, index.to(path.device), frames]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -22,9 +22,11 @@ class StepPlan:
     """
 
     first: tuple[float, ...]
-    """Levels of the first chunk, which has no context (ASD Alg. 2: t_1..t_T)."""
+    """Levels of the enhanced chunk: the first one, which has no context (ASD Alg. 2: t_1..t_T)."""
     rest: tuple[float, ...]
     """Levels of every other chunk (ASD Alg. 2: t_1..t_R)."""
+    enhanced: int = 0
+    """Number of the chunk that takes `first`; a later one is the control of First-Frame Enhancement at equal cost."""
 
     def __post_init__(self) -> None:
         for name in ("first", "rest"):
@@ -51,14 +53,18 @@ class StepPlan:
         """First-Frame Enhancement: the first chunk gets `sigmas`, the others keep theirs (ASD 3.3)."""
         return StepPlan(tuple(sigmas), self.rest)
 
+    def enhance_second(self, sigmas: Sequence[float]) -> StepPlan:
+        """The same evaluations at another place: the second chunk gets `sigmas`."""
+        return StepPlan(tuple(sigmas), self.rest, enhanced=1)
+
     def truncate(self, n: int) -> StepPlan:
         """The n-step sampler G^n that stops after the first n levels: Self Forcing's random exit at step n."""
-        return StepPlan(self.first[: self._checked(n)], self.rest[:n])
+        return replace(self, first=self.first[: self._checked(n)], rest=self.rest[:n])
 
     def respace(self, n: int) -> StepPlan:
         """The n-step sampler whose levels spread over the whole list: of four levels, the first and third for n = 2."""
         self._checked(n)
-        return StepPlan(_spread_over(self.first, n), _spread_over(self.rest, n))
+        return replace(self, first=_spread_over(self.first, n), rest=_spread_over(self.rest, n))
 
     def shorten(self, n: int, schedule: Schedule) -> StepPlan:
         """`truncate` or `respace`, by name."""
@@ -66,7 +72,7 @@ class StepPlan:
 
     def sigmas(self, chunk_index: int) -> tuple[float, ...]:
         """Levels of the chunk with this 0-based index."""
-        return self.first if chunk_index == 0 else self.rest
+        return self.first if chunk_index == self.enhanced else self.rest
 
     def num_evaluations(self, num_chunks: int) -> int:
         """Denoising passes for a clip of `num_chunks` chunks; commits of clean context are not counted."""
@@ -95,17 +101,17 @@ def shifted_levels(raw: Sequence[int | float] = (1000, 750, 500, 250), shift: fl
     return tuple(shift_sigma(entry / 1000, shift) for entry in entries)
 
 
-def read_plan_name(name: str) -> tuple[int, bool] | None:
-    """Steps of a plan's name and whether it has the star: "2*" is (2, True). None for what is no plan's name."""
-    match = re.fullmatch(r"([1-9]\d*)(\*?)", name)
-    return None if match is None else (int(match[1]), bool(match[2]))
+def read_plan_name(name: str) -> tuple[int, str] | None:
+    """Steps of a plan's name and its mark: "2*" is (2, "*"), "4" is (4, ""). None for what is no plan's name."""
+    match = re.fullmatch(r"([1-9]\d*)([*+]?)", name)
+    return None if match is None else (int(match[1]), match[2])
 
 
 def named_plan(levels: Sequence[float], name: str, schedule: Schedule = "prefix") -> StepPlan:
     """The plan that the tables call "4", "2", "2*", "1" or "1*" for a student with these `levels`.
 
-    A star gives the first chunk all levels (First-Frame Enhancement, ASD Table 1); the number counts the steps of the
-    other chunks, cut from the list by `schedule`.
+    A star gives the first chunk all levels (First-Frame Enhancement, ASD Table 1), a plus the second one, the control
+    at equal cost; the number counts the steps of the other chunks, cut from the list by `schedule`.
     """
     full = StepPlan.uniform(levels)
     found = read_plan_name(name.strip())
@@ -114,6 +120,8 @@ def named_plan(levels: Sequence[float], name: str, schedule: Schedule = "prefix"
             f"a step plan is named by a count from 1 to {full.steps}, the levels of this model, with an optional "
             f'star for an enhanced first chunk, such as "{full.steps}" or "1*"; got "{name}"'
         )
-    steps, starred = found
+    steps, mark = found
     plan = full.shorten(steps, schedule)
-    return plan.enhance_first(full.rest) if starred else plan
+    if not mark:
+        return plan
+    return plan.enhance_first(full.rest) if mark == "*" else plan.enhance_second(full.rest)

@@ -88,6 +88,8 @@ class Player:
 
     module: nn.Module
     optim: OptimConfig
+    average: nn.Module | None = None
+    """A frozen copy of the module that holds its running average, for methods that ask it; the trainer moves it."""
 
 
 @dataclass(frozen=True)

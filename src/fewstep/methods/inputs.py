@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
+from fewstep.diffusion.ode import Trajectory
+from fewstep.diffusion.rng import Rng
 from fewstep.methods.base import Batch
 from fewstep.models.cache import Context
 from fewstep.models.discriminator import Discriminator, DiscriminatorConfig
 from fewstep.models.dit import VideoDiT
 from fewstep.models.layout import ChunkLayout
-from fewstep.types import Latents
+from fewstep.types import Latents, TextEmbeds
 
 FirstFrame = Literal["generated", "given"]
 """Where a clip's first latent frame comes from: the student's first chunk, or a real clip, as its image (AAD-1)."""
-
-FAR = 1 << 20
-"""A frame so late that every window has slid."""
 
 
 @runtime_checkable
@@ -28,10 +29,15 @@ class StudentNetworks(Protocol):
 
 
 @runtime_checkable
-class ScoreNetworks(StudentNetworks, Protocol):
-    """A student, and the two networks whose scores teach it."""
+class TaughtNetworks(StudentNetworks, Protocol):
+    """A student, and the frozen network that teaches it."""
 
     def teacher(self) -> VideoDiT: ...
+
+
+@runtime_checkable
+class ScoreNetworks(TaughtNetworks, Protocol):
+    """A student, and the two networks whose scores teach it."""
 
     def fake_score(self) -> VideoDiT: ...
 
@@ -70,7 +76,7 @@ def require_geometry(layout: ChunkLayout, context: Context, frames: int, first_f
             is not a chunk of its own.
     """
     layout.sizes(frames)
-    context.sees(FAR, FAR + layout.chunk)
+    context.require_room(layout.chunk)
     if first_frame == "given" and (layout.first != 1 or frames < 1 + layout.chunk):
         raise ValueError(
             "first_frame='given' makes the image a chunk of its own and needs at least one chunk behind it: "
@@ -104,3 +110,26 @@ def required(value: Tensor | None, field: str, source: str) -> Tensor:
     if value is None:
         raise ValueError(f"this method trains on Batch.{field}, got None; give its stage data with {field}: {source}")
     return value
+
+
+def trajectory_of(batch: Batch, levels: Sequence[float], latent_shape: tuple[int, int, int, int]) -> Trajectory:
+    """The teacher's ODE states of a batch: one at each of a student's levels, then the clean end.
+
+    Raises:
+        ValueError: there are none, or they are of other levels or another size.
+    """
+    path, expected = required(batch.trajectory, "trajectory", "TrajectoryData"), (len(levels) + 1, *latent_shape)
+    if tuple(path.shape[1:]) != expected:
+        raise ValueError(
+            f"ODE trajectories must be (states, t, c, h, w) = {expected}, a state for each of {len(levels)} levels and "
+            f"the clean end, got {tuple(path.shape[1:])}; record them again with this config's levels and latent_shape"
+        )
+    return path
+
+
+def drop_prompts(text: TextEmbeds, null_text: TextEmbeds | None, chance: float, rng: Rng) -> TextEmbeds:
+    """The prompts, each replaced by the unconditional one with this chance, as classifier-free guidance needs."""
+    if chance == 0:
+        return text
+    drop = rng.uniform(text.shape[0]) < chance
+    return torch.where(drop[:, None, None], required(null_text, "null_text", "LatentData"), text)

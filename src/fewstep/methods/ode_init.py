@@ -9,19 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fewstep.diffusion.flow import x0_from_v
 from fewstep.diffusion.noise import DiscreteNoise
+from fewstep.diffusion.ode import states_at
 from fewstep.diffusion.rng import Rng
 from fewstep.diffusion.steps import StepPlan, shifted_levels
 from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn
-from fewstep.methods.inputs import FirstFrame, StudentNetworks, require_geometry, required
+from fewstep.methods.inputs import FirstFrame, StudentNetworks, require_geometry, required, trajectory_of
 from fewstep.models.cache import Context
 from fewstep.models.layout import ChunkLayout
 from fewstep.objectives.regression import ode_regression_loss
-from fewstep.types import Latents
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +67,7 @@ class ODEInit:
 
     def loss(self, batch: Batch) -> Loss:
         """MSE of the student's x0 to the endpoint, in one block-causal pass; context is noisy at its own levels."""
-        path = self._checked(required(batch.trajectory, "trajectory", "TrajectoryData"))
+        path = trajectory_of(batch, self.cfg.levels, self.cfg.latent_shape)
         index = self.noise.draw(path.shape[0], path.shape[2], self.rng)
         if self.cfg.first_frame == "given":
             index[:, 0] = len(self.cfg.levels)  # the clean end
@@ -78,20 +77,3 @@ class ODEInit:
         v = self.student(x, sigma, text, layout=self.cfg.layout, context=self.cfg.context)
         regression = ode_regression_loss(x0_from_v(x, v, sigma), path[:, -1], sigma)
         return Loss(regression, {"ode": regression.detach()})
-
-    def _checked(self, path: Tensor) -> Tensor:
-        expected = (len(self.cfg.levels) + 1, *self.cfg.latent_shape)
-        if tuple(path.shape[1:]) != expected:
-            raise ValueError(
-                f"ODE trajectories must be (states, t, c, h, w) = {expected}, a state for each of "
-                f"{len(self.cfg.levels)} levels and the clean end, got {tuple(path.shape[1:])}; "
-                "record them again with this config's levels and latent_shape"
-            )
-        return path
-
-
-def states_at(path: Tensor, index: Tensor) -> Latents:
-    """From `b s t c h w`, for each clip and frame the state at position `index` (`b t`)."""
-    clips = torch.arange(path.shape[0], device=path.device)[:, None]
-    frames = torch.arange(path.shape[2], device=path.device)[None, :]
-    return path[clips, index.to(path.device), frames]

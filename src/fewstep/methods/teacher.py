@@ -8,16 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torch import nn
 
 from fewstep.diffusion.flow import add_noise
 from fewstep.diffusion.noise import UniformNoise
 from fewstep.diffusion.rng import Rng
 from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn
-from fewstep.methods.inputs import StudentNetworks, required
+from fewstep.methods.inputs import StudentNetworks, drop_prompts, required
 from fewstep.objectives.regression import flow_matching_loss
-from fewstep.types import TextEmbeds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +57,7 @@ class Teacher:
         x0, text = required(batch.latents, "latents", "LatentData"), required(batch.text, "text", "LatentData")
         sigma = self.noise.sample(x0.shape[0], x0.shape[1], self.rng)
         eps = self.rng.normal_like(x0)
-        v = self.net(add_noise(x0, eps, sigma), sigma, self._dropped(text, batch.null_text))
+        text = drop_prompts(text, batch.null_text, self.cfg.text_drop, self.rng)
+        v = self.net(add_noise(x0, eps, sigma), sigma, text)
         flow = flow_matching_loss(v, x0, eps)
         return Loss(flow, {"flow": flow.detach()})
-
-    def _dropped(self, text: TextEmbeds, null_text: TextEmbeds | None) -> TextEmbeds:
-        """The prompts, each replaced by the unconditional one with probability `text_drop`."""
-        if self.cfg.text_drop == 0:
-            return text
-        drop = self.rng.uniform(text.shape[0]) < self.cfg.text_drop
-        return torch.where(drop[:, None, None], required(null_text, "null_text", "LatentData"), text)

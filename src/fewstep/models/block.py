@@ -5,6 +5,8 @@ Axes: b clip, t latent frame, s tokens of a frame, m modulation vector, d width.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -73,3 +75,11 @@ def modulate(x: Tokens, shift: Tensor, scale: Tensor, eps: float) -> Tokens:
 def gated_add(x: Tokens, gate: Tensor, y: Tokens) -> Tokens:
     """x + gate y, summed in the gate's precision and kept in x's."""
     return torch.addcmul(x, gate, y).to(x.dtype)
+
+
+def sinusoid(t: Float[Tensor, "b t"], width: int) -> Float[Tensor, "b t w"]:
+    """Wan's embedding of a timestep: cosines, then sines, of frequencies 10000^(-j / (width/2)); fp32."""
+    half = width // 2
+    frequency = torch.exp(-math.log(10_000) / half * torch.arange(half, device=t.device, dtype=torch.float32))
+    angle = t.float().unsqueeze(-1) * frequency
+    return torch.cat((angle.cos(), angle.sin()), dim=-1)

@@ -49,13 +49,18 @@ class Context:
         """
         if self.window is None or stop <= self.window:
             return range(0), range(stop)
+        self.require_room(stop - start)
         sink = self.sink or 0
-        if stop - start > self.window - sink:
-            raise ValueError(
-                f"Context.window={self.window} cannot hold sink={sink} and a chunk of {stop - start} frames; "
-                f"use a window of at least {sink + stop - start}"
-            )
         return range(sink), range(stop - self.window + sink, stop)
+
+    def require_room(self, chunk: int) -> None:
+        """Raise ValueError unless the window, once it slides, holds the sink and a chunk of this many frames."""
+        sink = self.sink or 0
+        if self.window is not None and chunk > self.window - sink:
+            raise ValueError(
+                f"Context.window={self.window} cannot hold sink={sink} and a chunk of {chunk} frames; "
+                f"use a window of at least {sink + chunk}"
+            )
 
     def shift(self, start: int, stop: int) -> int:
         """How far window-relative positions lie below absolute ones for this chunk."""
@@ -107,6 +112,10 @@ class Cache(Protocol):
 
     def append(self, kvs: Sequence[KV], frames: int, context: Context) -> Cache:
         """The cache after these `frames` frames; what the context no longer reaches is evicted."""
+        ...
+
+    def seek(self, frame: int) -> Cache:
+        """The cache that goes on at clip position `frame`: frames from there on are forgotten, a gap stays a gap."""
         ...
 
 
@@ -197,6 +206,11 @@ class KVCache:
         )
         held = (*(self.frames[i] for i in kept), *range(self.num_frames, stop))
         return replace(self, layers=layers, frames=held, num_frames=stop)
+
+    def seek(self, frame: int) -> KVCache:
+        kept = [i for i, held in enumerate(self.frames) if held < frame]
+        layers = tuple(tuple(layer[i] for i in kept) for layer in self.layers)
+        return replace(self, layers=layers, frames=tuple(self.frames[i] for i in kept), num_frames=frame)
 
 
 def by_frame(kv: KV, frames: int) -> tuple[KV, ...]:

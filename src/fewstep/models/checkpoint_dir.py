@@ -34,6 +34,12 @@ BUNDLED = ("shapes-teacher", "shapes-init", "shapes-asd")
 """Models that come with the package, in the order of the lessons; `shapes-base` holds the parts that they share."""
 
 
+BeginsWith = Literal["text", "image", "either"]
+"""What a student's clips began with in training: a first chunk of its own, a given image, or one or the other."""
+BEGINNINGS: Mapping[BeginsWith, str] = {"text": "text", "image": "an image", "either": "text or an image"}
+"""As users are told."""
+
+
 class ModelError(ValueError):
     """A model that is missing, damaged, or not one of ours."""
 
@@ -60,6 +66,8 @@ class Passport:
     """Of a teacher, in the usual convention; 1 is none. A student has it distilled in."""
     negative_prompt: str = ""
     """The unconditional branch of guidance."""
+    causal_teacher: bool = False
+    """Whether a teacher makes its clips chunk by chunk too, as `layout` and `context` say."""
     layout: ChunkLayout = field(default_factory=ChunkLayout)
     """A student's chunks."""
     levels: tuple[float, ...] = ()
@@ -70,6 +78,8 @@ class Passport:
     """What a student's chunk sees of earlier ones."""
     plan: str | None = None
     """A student's usual steps as the tables name them ("1*"); None is all levels for all chunks."""
+    begins_with: BeginsWith | None = None
+    """What a student's clips may begin with, because they did in training; None, not known, refuses nothing."""
     components: Mapping[str, str] = field(default_factory=dict)
     """Part -> folder relative to the model's, for parts that it shares with other models."""
     trained_by: str | None = None
@@ -95,9 +105,18 @@ class Passport:
                 raise ValueError(f"{name} must be a {'whole' if whole else 'positive'} number, got {value!r}")
         if unknown := sorted(self.components.keys() - set(PARTS)):
             raise ValueError(f"components must be among {', '.join(PARTS)}, got {', '.join(unknown)}")
+        if self.begins_with not in (None, *BEGINNINGS):
+            raise ValueError(f"begins_with must be {', '.join(BEGINNINGS)} or not there, got {self.begins_with!r}")
         if self.kind == "student":
             named_plan(self.levels, self.plan or f"{len(self.levels)}", self.schedule)
+        if self.is_causal:
+            self.context.require_room(self.layout.chunk)
             self.layout.sizes(self.latent_frames)
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether clips are made chunk by chunk, each behind the clean ones before it."""
+        return self.kind == "student" or self.causal_teacher
 
     def to_json(self) -> str:
         """Readable JSON with every field."""

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fewstep.models.attention import Sight
-from fewstep.models.block import Block, Head, Modulation, Tokens
+from fewstep.models.block import Block, Head, Modulation, Tokens, sinusoid
 from fewstep.models.cache import KV, Cache, Context, KVCache, Past
+from fewstep.models.forcing import TeacherForcing
 from fewstep.models.layout import ChunkLayout
 from fewstep.types import Latents, MoreLatents, Sigma, TextEmbeds
 
@@ -211,6 +212,20 @@ class VideoDiT(nn.Module):
             kvs.append((k[:, :committed].clone(), v[:, :committed].clone()))  # the cache must not keep the noisy half
         return self._leave(h[:, frames:], given.time[:, frames:], noisy), cache.append(kvs, frames, context)
 
+    def forward_forced(
+        self, clean: Latents, x: Latents, sigma: Sigma, text: TextEmbeds, *, layout: ChunkLayout, context: Context
+    ) -> Latents:
+        """Velocity of x, each chunk behind the chunks before it as they are in `clean`, at level 0.
+
+        Teacher forcing, in one pass over [clean | x]: equal to each chunk's pass behind a cache of its clean past, but
+        gradient reaches the weights through that past too.
+        """
+        frames, forced = x.shape[1], TeacherForcing(self.cfg.num_layers)
+        levels = torch.cat((torch.zeros_like(sigma), sigma), dim=1)
+        h, given = self._enter(torch.cat((clean, x), dim=1), levels, text, layout.sizes(frames), forced, context)
+        h, _ = self._blocks(h, given)
+        return self._leave(h[:, frames:], given.time[:, frames:], x)
+
     @torch.no_grad()
     def encode_text(self, text: TextEmbeds) -> TextKV:
         """Cross-attention keys and values of a prompt, to be used for as long as the weights stay."""
@@ -227,7 +242,7 @@ class VideoDiT(nn.Module):
         sigma: Sigma,
         text: TextEmbeds | TextKV,
         sizes: Sequence[int],
-        cache: Cache | None,
+        cache: Cache | TeacherForcing | None,
         context: Context,
     ) -> tuple[Tokens, Given]:
         """Tokens, and all that the blocks are given besides."""
@@ -277,14 +292,6 @@ class VideoDiT(nn.Module):
             raise ValueError(f"prompts are limited to text_len={self.cfg.text_len} tokens, got {length}; truncate them")
         padded = F.pad(text, (0, 0, 0, self.cfg.text_len - length)) if length < self.cfg.text_len else text
         return self.text_embedding(padded.to(self.text_embedding[0].weight.dtype))
-
-
-def sinusoid(t: Float[Tensor, "b t"], width: int) -> Float[Tensor, "b t w"]:
-    """Wan's embedding of a timestep: cosines, then sines, of frequencies 10000^(-j / (width/2)); fp32."""
-    half = width // 2
-    frequency = torch.exp(-math.log(10_000) / half * torch.arange(half, device=t.device, dtype=torch.float32))
-    angle = t.float().unsqueeze(-1) * frequency
-    return torch.cat((angle.cos(), angle.sin()), dim=-1)
 
 
 def _tokens_of(block: Block, *args) -> Tokens:

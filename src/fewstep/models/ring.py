@@ -77,6 +77,12 @@ class RingKVCache:
         self.num_frames += frames
         return self
 
+    def seek(self, frame: int) -> RingKVCache:
+        """Forgets in place and returns itself."""
+        self.slots = [held if held < frame else FREE for held in self.slots]
+        self.num_frames = frame
+        return self
+
     def _place(self, sizes: Sequence[int], context: Context) -> tuple[list[int], list[int]]:
         """Frames by slot once the next chunks are placed, and the slots these take; the same for every pass."""
         sink, local = context.sees(self.num_frames, self.num_frames + sizes[0])

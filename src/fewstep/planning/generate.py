@@ -16,7 +16,7 @@ from fewstep.planning.flops import cache_bytes
 from fewstep.planning.plan import Phase, Plan, Switch
 from fewstep.planning.rehearsal import META, Cost, at_depth, meta, rehearse, rehearsing
 from fewstep.planning.sizes import Model, block_numbers, network
-from fewstep.sampling import Causal, ManySteps
+from fewstep.sampling import ManySteps, Sampling
 from fewstep.shot import choose_sampling
 
 TEXT_WORKING_SET = 0.03
@@ -96,7 +96,7 @@ class Clip:
 
     model: Model
     making: Making
-    sampling: Causal | ManySteps
+    sampling: Sampling
     frames: int
     """Latent frames."""
     size: tuple[int, int]
@@ -117,7 +117,7 @@ class Clip:
     @property
     def piece(self) -> int:
         """Latent frames that are decoded together."""
-        return self.sampling.layout.chunk if isinstance(self.sampling, Causal) else DECODED_AT_ONCE
+        return DECODED_AT_ONCE if isinstance(self.sampling, ManySteps) else self.sampling.layout.chunk
 
     def denoising(self) -> Cost:
         """All passes of the transformer."""
@@ -131,11 +131,12 @@ class Clip:
         return replace(cost, flops=cost.flops * self.sampling.steps) if isinstance(self.sampling, ManySteps) else cost
 
     def past(self) -> float:
-        """Bytes of the keys and values that a student's chunks see."""
-        if not isinstance(self.sampling, Causal):
+        """Bytes of the keys and values that chunks see."""
+        if isinstance(self.sampling, ManySteps):
             return 0.0
         cfg, seen = self.model.transformer, min(self.sampling.context.window or self.frames, self.frames)
-        tokens = self.making.batch * seen * (self.size[0] // cfg.patch[1]) * (self.size[1] // cfg.patch[2])
+        branches = 2 if self.sampling.needs_null else 1
+        tokens = branches * self.making.batch * seen * (self.size[0] // cfg.patch[1]) * (self.size[1] // cfg.patch[2])
         return float(cache_bytes(cfg, tokens, self.dtype.itemsize))
 
 
@@ -161,8 +162,8 @@ def switches(model: Model, making: Making, memory: float) -> list[Switch]:
 
 
 @cache
-def _sampling(cfg: DiTConfig, sampling: Causal | ManySteps, shape: tuple[int, ...], dtype: torch.dtype) -> Cost:
-    """One clip of a student, or one step of a teacher."""
+def _sampling(cfg: DiTConfig, sampling: Sampling, shape: tuple[int, ...], dtype: torch.dtype) -> Cost:
+    """One clip made chunk by chunk, or one step of a bidirectional teacher."""
     net = network(cfg, dtype)
     text = meta(shape[0], cfg.text_len, cfg.text_dim, dtype=dtype)
     if isinstance(sampling, ManySteps):

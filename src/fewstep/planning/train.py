@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from fewstep.models.dit import DiTConfig
 from fewstep.models.presets import PRESETS
-from fewstep.planning.flops import cache_bytes, forward_flops
+from fewstep.planning.flops import cache_bytes, commit_flops, forward_flops
 from fewstep.planning.generate import decoding, vae_numbers, whole_pass
 from fewstep.planning.plan import Phase, Plan, Switch
 from fewstep.planning.sizes import block_numbers, model_of, text_numbers, transformer_numbers
 from fewstep.planning.turns import Cast, Rehearsed, TurnCost, at_full_depth, latent_shape
 from fewstep.training.data import PromptFileData, TrajectoryData
 from fewstep.training.materials import trajectories_at_once
-from fewstep.training.recipe import Recipe, Stage, Streaming
+from fewstep.training.recipe import Chunkwise, Recipe, Stage
 
 MASTER, MOMENTS, GRADIENT, AVERAGE = 4, 8, 4, 4
 """Bytes per learned number: weight, AdamW's two moments, gradient, running average; all float32."""
@@ -90,11 +91,13 @@ def switches(recipe: Recipe, index: int, memory: float, *, gpus: int = 1) -> lis
 
 
 def cast_of(recipe: Recipe, stage: Stage) -> Cast:
-    """The networks of a stage. A student's start that is not there yet has the recipe's own size."""
+    """The networks of a stage. What runs are yet to leave, under `runs/`, has the recipe's own size."""
     own, earlier = PRESETS[recipe.preset], {each.name for each in recipe.stages}
 
     def shape(name: str | None) -> DiTConfig:
-        return own if name is None or name in earlier else model_of(name).transformer
+        if name is None or name in earlier or (name.startswith("runs/") and not Path(name).is_dir()):
+            return own
+        return model_of(name).transformer
 
     teacher = shape(recipe.teacher)
     return Cast(own, teacher, shape(recipe.fake_score) if recipe.fake_score else teacher)
@@ -120,7 +123,7 @@ def _activations(stage: Stage, student: DiTConfig, turn: TurnCost, dtype: torch.
 
 def _past(stage: Stage, student: DiTConfig, dtype: torch.dtype, *, committed: bool) -> float:
     """Bytes of the keys and values of a batch of clips: all their frames, or all but the last chunk's."""
-    if not isinstance(stage.method, Streaming):
+    if not isinstance(stage.method, Chunkwise):
         return 0.0
     frames, _, rows, cols = stage.method.latent_shape
     frames -= stage.method.layout.chunk if committed else 0
@@ -148,15 +151,32 @@ def _preparing(recipe: Recipe, stage: Stage, cast: Cast, dtype: torch.dtype) -> 
         encoder, _ = text_numbers(model_of(recipe.preset).vae)
         phases.append(Phase("embed prompts", {"text encoder": encoder * dtype.itemsize}, {}, times=0.0))
     if isinstance(data, TrajectoryData):
-        _, _, rows, cols = data.latent_shape
-        tokens = data.latent_shape[0] * (rows // cast.teacher.patch[1]) * (cols // cast.teacher.patch[2])
-        passes = data.steps * (1 if data.guidance == 1 else 2)
-        once = data.count * passes * forward_flops(cast.teacher, tokens, tokens)
+        branches, (frames, _, rows, cols) = 1 if data.guidance == 1 else 2, data.latent_shape
+        area = (rows // cast.teacher.patch[1]) * (cols // cast.teacher.patch[2])
+        once = data.count * branches * _trajectory_flops(data, cast.teacher, area)
         teacher = {"teacher": _teacher_bytes(recipe, cast.teacher, dtype)}
         together = min(trajectories_at_once(cast.teacher, data.latent_shape), data.count)
-        working = together * (1 if data.guidance == 1 else 2) * whole_pass(cast.teacher, data.latent_shape, dtype).peak
-        phases.append(Phase("record trajectories", teacher, {"working set": working}, times=0.0))
+        chunk = (frames if data.layout is None else data.layout.chunk, *data.latent_shape[1:])
+        passing = {"working set": together * branches * whole_pass(cast.teacher, chunk, dtype).peak}
+        if data.layout is not None:
+            past = cache_bytes(cast.teacher, (frames - data.layout.chunk) * area, dtype.itemsize)
+            passing["keys and values"] = together * branches * float(past)
+        phases.append(Phase("record trajectories", teacher, passing, times=0.0))
     return phases, once
+
+
+def _trajectory_flops(data: TrajectoryData, teacher: DiTConfig, area: int) -> float:
+    """One branch of one clip, of `area` tokens a frame, down the ODE."""
+    frames = data.latent_shape[0]
+    if data.layout is None:
+        return data.steps * forward_flops(teacher, frames * area, frames * area)
+    total, done = 0.0, 0
+    for size in data.layout.sizes(frames):
+        done += size
+        sizes = size * area, min(done, data.context.window or done) * area
+        total += data.steps * forward_flops(teacher, *sizes)
+        total += commit_flops(teacher, *sizes) if done < frames else 0.0
+    return total
 
 
 def _reads_prompts(data: PromptFileData | TrajectoryData) -> bool:

@@ -18,7 +18,7 @@ from fewstep.models.discriminator import DiscriminatorConfig
 from fewstep.models.dit import DiTConfig, VideoDiT
 from fewstep.planning.rehearsal import META, Cost, backward, meta, rehearsing
 from fewstep.planning.sizes import network
-from fewstep.training.recipe import RecipeError, Stage, Streaming
+from fewstep.training.recipe import Chunkwise, RecipeError, Stage, Streaming
 
 CYCLES = 12
 """Cycles that are looked at: a multiple of the outcomes of every draw of up to four, so that each comes as often."""
@@ -222,7 +222,7 @@ def example(stage: Stage, cfg: DiTConfig) -> Batch:
 
 def latent_shape(stage: Stage) -> tuple[int, int, int, int]:
     """Frames, channels, rows and columns of a stage's clips."""
-    return stage.method.latent_shape if isinstance(stage.method, Streaming) else (21, 16, 60, 104)
+    return stage.method.latent_shape if isinstance(stage.method, Chunkwise) else (21, 16, 60, 104)
 
 
 def _rehearse(method: Method, turn: Turn, batch: Batch, dtype: torch.dtype) -> tuple[Cost, dict[str, float]]:
@@ -251,8 +251,8 @@ def _doing(name: str) -> str:
 
 def _networks(method: Method) -> dict[str, nn.Module]:
     found = {name: player.module for name, player in method.players.items()}
-    matching: Any = vars(method).get("matching")
-    return found if matching is None else {**found, "teacher": matching.teacher}
+    teacher = getattr(vars(method).get("matching", method), "teacher", None)
+    return found if teacher is None else {**found, "teacher": teacher}
 
 
 def _kind(turn: Turn) -> Any:

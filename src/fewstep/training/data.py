@@ -10,15 +10,17 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from einops import rearrange
 from torch import Tensor
 
 from fewstep.methods.base import Batch
 from fewstep.methods.text_pretrain import scene_targets
+from fewstep.models.cache import Context
 from fewstep.models.embeddings import PromptEmbeddings
+from fewstep.models.layout import ChunkLayout
 from fewstep.models.prompt_store import PromptStore
 from fewstep.models.text import TextEncoder
 from fewstep.models.vae import from_uint8
+from fewstep.sampling import CausalManySteps, ManySteps
 from fewstep.shapes.dataset import ShapeWorld
 from fewstep.shapes.grammar import World, caption
 from fewstep.training.materials import Materials
@@ -234,12 +236,16 @@ class PromptFileSource:
 
 @dataclass(frozen=True, kw_only=True)
 class TrajectoryData:
-    """ODE trajectories of the teacher at the student's levels, recorded once (CausVid 4.2)."""
+    """ODE trajectories of the teacher at the student's levels, recorded once (CausVid 4.2; Causal Forcing)."""
 
     levels: tuple[float, ...]
     """Noise levels to record at; the method's."""
     latent_shape: tuple[int, int, int, int]
     """Frames, channels, rows and columns of a clip; the method's."""
+    layout: ChunkLayout | None = None
+    """Chunks of a causal teacher, each with an ODE of its own behind the ends of those before; None: one for all."""
+    context: Context = field(default_factory=Context)
+    """What a causal teacher's chunk sees of them."""
     world: World = field(default_factory=World)
     count: int = 1024
     """Trajectories in the bank."""
@@ -259,21 +265,21 @@ class TrajectoryData:
     """The unconditional branch of guidance."""
 
     def open(self, materials: Materials) -> Source:
-        prompts: Prompts
-        if self.prompts is None:
-            prompts = PromptSource(PromptData(world=self.world, seed=self.seed), materials)
-        else:
-            negative, store = self.negative_prompt, self.store
-            from_file = PromptFileData(path=self.prompts, negative_prompt=negative, store=store, seed=self.seed)
-            prompts = from_file.open(materials)
+        prompts: Prompts = PromptSource(PromptData(world=self.world, seed=self.seed), materials)
+        if self.prompts is not None:
+            texts, negative, store = self.prompts, self.negative_prompt, self.store
+            prompts = PromptFileData(path=texts, negative_prompt=negative, store=store, seed=self.seed).open(materials)
         return TrajectorySource(self, prompts, materials)
 
 
 class TrajectorySource:
     def __init__(self, cfg: TrajectoryData, prompts: Prompts, materials: Materials):
         self.prompts, self.order = prompts, Shuffled(cfg.count, cfg.seed)
-        spec = {name: value for name, value in asdict(cfg).items() if name not in ("count", "store")}
-        self.bank = materials.trajectory_bank(spec, cfg.count, prompts.at)
+        unrecorded = ("count", "store") if cfg.layout else ("count", "store", "layout", "context")
+        spec = {name: value for name, value in asdict(cfg).items() if name not in unrecorded}
+        each = ManySteps(cfg.steps, cfg.shift, cfg.guidance)
+        sampling = CausalManySteps(each, cfg.layout, cfg.context) if cfg.layout else each
+        self.bank = materials.trajectory_bank(spec, sampling, cfg.count, prompts.at)
 
     def batch(self, position: int, size: int) -> Batch:
         indices = self.order.take(position, size)
@@ -291,4 +297,4 @@ def _texts(text: PromptEmbeddings, prompts: tuple[str, ...], latents: Latents | 
 
 def _pixels(frames: np.ndarray) -> Tensor:
     """`f H W 3` to `f 3 H W`."""
-    return rearrange(torch.from_numpy(np.ascontiguousarray(frames)), "f h w c -> f c h w")
+    return torch.from_numpy(np.ascontiguousarray(frames)).movedim(-1, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,16 @@ from torch import nn
 
 from fewstep.checkpoints.folders import find_parts
 from fewstep.methods.autoencoder import measure_latent_stats
-from fewstep.models.checkpoint_dir import Passport, save_model, shared_parts
+from fewstep.models.checkpoint_dir import BeginsWith, Passport, save_model, shared_parts
 from fewstep.models.dit import VideoDiT
 from fewstep.models.text import TextEncoder
 from fewstep.models.vae import VideoVAE
 from fewstep.training.data import Source
 from fewstep.training.materials import Materials
-from fewstep.training.recipe import Recipe, Respaceable, Stage, Streaming
+from fewstep.training.recipe import Beginning, Chunkwise, Recipe, Respaceable, Stage, Streaming
 
+BEGINS_WITH: Mapping[str, BeginsWith] = {"generated": "text", "given": "image", "either": "either"}
+"""What a clip may begin with, by where a method's first frame comes from."""
 STATS_CLIPS = 24
 """Clips over which an autoencoder's latents are made zero-mean and unit-variance."""
 
@@ -65,17 +68,17 @@ def make_passport(recipe: Recipe, stage: Stage, steps: int, components: dict[str
         "steps": steps,
         "commit": source_commit(),
     }
+    if isinstance(method, Chunkwise):
+        facts |= {"latent_frames": method.latent_shape[0], "layout": method.layout, "context": method.context}
     if not isinstance(method, Streaming):
-        return Passport(kind="teacher", **facts)
-    facts |= {"latent_frames": method.latent_shape[0], "guidance": 1.0}
-    schedule = method.sampling if isinstance(method, Respaceable) else "prefix"
-    chunks: dict[str, Any] = {
-        "layout": method.layout,
+        return Passport(kind="teacher", causal_teacher=isinstance(method, Chunkwise), **facts)
+    facts |= {
+        "guidance": 1.0,
         "levels": tuple(method.levels),
-        "context": method.context,
-        "schedule": schedule,
+        "schedule": method.sampling if isinstance(method, Respaceable) else "prefix",
+        "begins_with": BEGINS_WITH[method.first_frame if isinstance(method, Beginning) else "generated"],
     }
-    return Passport(kind="student", **facts, **chunks)
+    return Passport(kind="student", **facts)
 
 
 def source_commit() -> str | None:

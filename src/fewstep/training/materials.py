@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fewstep.diffusion.ode import record_trajectory
 from fewstep.methods.base import Batch
 from fewstep.models.dit import DiTConfig
 from fewstep.models.embeddings import PromptEmbeddings
 from fewstep.models.prompt_store import PromptStore, StoreError, build_store, fingerprint_of
 from fewstep.models.vae import VideoVAE, from_uint8
+from fewstep.sampling import CausalManySteps, ManySteps
 from fewstep.shapes.dataset import ShapeWorld
 from fewstep.shapes.grammar import World
 from fewstep.shapes.render import render
@@ -25,6 +25,7 @@ from fewstep.training.log import Display
 from fewstep.training.networks import RecipeNetworks
 from fewstep.training.precision import computing
 from fewstep.training.precompute import Bank, Part, build_bank, fingerprint
+from fewstep.training.recipe import Chunkwise
 from fewstep.types import Latents
 
 CLIPS_AT_ONCE = 8
@@ -71,7 +72,9 @@ class Materials:
         """Latents, or the first `frames` of them, of the training clips 0..count-1 of a world, in half precision.
 
         The autoencoder is causal: a clip's first latents are those of its first pixels, and only these are drawn.
+        Raises ValueError for clips shorter than the method's or of another size.
         """
+        self._require_clips(world, frames)
         clips = ShapeWorld(seed, "train", world)
         pixels = None if frames is None else self.vae.pixel_frames(frames)
 
@@ -114,26 +117,43 @@ class Materials:
             on_progress=lambda done, _: self.display.advance(done),
         )
 
-    def trajectory_bank(self, cfg: Mapping[str, Any], count: int, prompts: Callable[[Sequence[int]], Batch]) -> Bank:
+    def trajectory_bank(
+        self,
+        cfg: Mapping[str, Any],
+        sampling: ManySteps | CausalManySteps,
+        count: int,
+        prompts: Callable[[Sequence[int]], Batch],
+    ) -> Bank:
         """The teacher's ODE states for prompts 0..count-1 at `cfg`'s levels, in half precision; see TrajectoryData."""
         teacher = self.networks.teacher()
 
         @torch.no_grad()
         def make(indices: range) -> Part:
-            options = {name: cfg[name] for name in ("levels", "steps", "shift", "guidance")}
             paths: list[Tensor] = []
             captions: list[str] = []
             for few in _split(indices, trajectories_at_once(teacher.cfg, cfg["latent_shape"])):
                 batch = prompts(few).to(self.device)
                 noise = torch.stack([_noise(cfg["latent_shape"], cfg["seed"], i) for i in few]).to(self.device)
                 with computing(self.dtype, self.device):
-                    path = record_trajectory(teacher, noise, batch.text, batch.null_text, **options)
+                    path = sampling.record(teacher, noise, batch.text, batch.null_text, cfg["levels"])
                 paths.append(path.half().cpu())
                 captions += batch.captions
             return Part({"trajectory": torch.cat(paths)}, captions)
 
         spec = {**cfg, "teacher": fingerprint(teacher), "dtype": str(self.dtype)}
         return self._bank("trajectories", spec, count, make, part_size=TRAJECTORIES_IN_PART)
+
+    def _require_clips(self, world: World, frames: int | None) -> None:
+        method, side = self.networks.stage.method, world.size // self.vae.spatial_stride
+        if not isinstance(method, Chunkwise):
+            return
+        length, *size = method.latent_shape
+        there = frames or self.vae.latent_frames(world.frames)
+        if there < length or size[1:] != [side, side]:
+            raise ValueError(
+                f"the method works on {length} latent frames of {size[1]} x {size[2]}, the clips of the world have "
+                f"{there} of {side} x {side}: change LatentData.world or frames, or the method's latent_shape"
+            )
 
     def _bank(
         self, kind: str, spec: Mapping[str, Any], count: int, make: Callable[[range], Part], *, part_size: int

@@ -10,16 +10,16 @@ from typing import Any
 
 import torch
 
-from fewstep.diffusion.ode import sample_ode
 from fewstep.diffusion.steps import StepPlan
 from fewstep.methods.base import Batch
 from fewstep.models.dit import VideoDiT
 from fewstep.models.vae import VideoVAE, to_uint8
 from fewstep.rollout import rollout
+from fewstep.sampling import CausalManySteps, ManySteps, Sampling
 from fewstep.sheets import contact_sheet, video_grid
 from fewstep.training.materials import Materials
 from fewstep.training.precision import computing
-from fewstep.training.recipe import Beginning, ClipConfig, Streaming
+from fewstep.training.recipe import Beginning, Chunkwise, ClipConfig, Streaming
 from fewstep.types import Latents, Pixels
 from fewstep.video import write_image, write_video
 
@@ -81,9 +81,7 @@ class Monitor:
         method = self.method
         with computing(materials.dtype, materials.device):
             if not isinstance(method, Streaming):
-                noise = self._noise(tuple(self.watch.latents.shape[1:]), materials.device)
-                options: dict[str, Any] = {"steps": ODE_STEPS, "shift": self.clip.shift, "guidance": self.clip.guidance}
-                return {"ode": sample_ode(self.generator, noise, batch.text, batch.null_text, **options).float()}
+                return {"ode": self._solved(batch)}
             clips = {}
             given = isinstance(method, Beginning) and method.first_frame == "given"
             images = batch.latents[:, :1].split(1) if given else [None] * len(batch.text)
@@ -92,7 +90,7 @@ class Monitor:
                 noise = self._noise((frames - given, *size), materials.device)
                 rng = torch.Generator(materials.device).manual_seed(NOISE_SEED + 1)
                 plan = StepPlan.uniform(method.levels).truncate(steps)
-                options = {"layout": method.layout, "context": method.context, "rng": rng}
+                options: dict[str, Any] = {"layout": method.layout, "context": method.context, "rng": rng}
                 # one after the other: at full size a single clip's past takes gigabytes
                 made = [
                     rollout(self.generator, start, text, plan, **options, prefix=image).float()
@@ -100,6 +98,16 @@ class Monitor:
                 ]
                 clips[f"{steps}step"] = torch.cat(made)
             return clips
+
+    def _solved(self, batch: Batch) -> Latents:
+        """A teacher's clips, down the ODE: in one piece, or chunk by chunk."""
+        each, shape = ManySteps(ODE_STEPS, self.clip.shift, self.clip.guidance), tuple(batch.latents.shape[1:])
+        sampling: Sampling = each
+        if isinstance(self.method, Chunkwise):
+            sampling, shape = CausalManySteps(each, self.method.layout, self.method.context), self.method.latent_shape
+        noise = self._noise(shape, batch.latents.device)
+        made = sampling.stream(self.generator, noise, batch.text, batch.null_text, None, None)
+        return torch.cat(list(made), dim=1).float()
 
     def _reconstruct(self, cycle: int, materials: Materials) -> dict[str, float]:
         frames = self.watch.frames.to(materials.device)

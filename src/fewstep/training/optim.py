@@ -82,7 +82,10 @@ class Learner:
         self.parameters = list(player.module.parameters())
         self.optimizers = build_optimizers(player.module, player.optim)
         self.updates = 0
+        self.shown = player.average
         self.average: dict[str, Tensor] | None = None
+        if player.average is not None:  # the very tensors of that module
+            self.average = {name: value.detach() for name, value in player.average.state_dict().items()}
 
     def require_grad(self, on: bool) -> None:
         """Switch gradients of all the player's parameters."""
@@ -154,7 +157,10 @@ class Learner:
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         average = state["average"]
-        if average is not None:
+        if self.shown is not None:
+            self.shown.load_state_dict(average)
+            average = self.average
+        elif average is not None:
             weights = dict(self._weights())
             average = {name: value.to(weights[name].device) for name, value in average.items()}
         self.average = average

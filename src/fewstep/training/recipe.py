@@ -51,13 +51,19 @@ class DataConfig(Protocol):
 
 
 @runtime_checkable
-class Streaming(Protocol):
-    """The config of a method whose generator makes clips chunk by chunk, in few steps."""
+class Chunkwise(Protocol):
+    """The config of a method whose generator makes clips chunk by chunk."""
 
-    levels: tuple[float, ...]
     layout: ChunkLayout
     context: Context
     latent_shape: tuple[int, int, int, int]
+
+
+@runtime_checkable
+class Streaming(Chunkwise, Protocol):
+    """The config of a method whose generator makes clips chunk by chunk, in few steps."""
+
+    levels: tuple[float, ...]
 
 
 @runtime_checkable

@@ -13,7 +13,7 @@ from fewstep.methods.base import Batch
 from fewstep.models.prompt_store import PromptStore, padded
 from fewstep.training.data import Shuffled, Source
 from fewstep.training.materials import Materials
-from fewstep.training.recipe import Streaming
+from fewstep.training.recipe import Chunkwise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ def _require_size(label: ShardLabel, shape: tuple[int, ...], materials: Material
             f"the recipe's clips are {clip.width}x{clip.height} at {clip.fps:g} a second, the shards in {where} hold "
             f"{label.width}x{label.height} at {label.fps:g}: make them again, or change the recipe's clip"
         )
-    if not isinstance(method, Streaming):
+    if not isinstance(method, Chunkwise):
         return
     try:
         method.layout.sizes(shape[0])
