@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import os
 import resource
@@ -114,6 +115,21 @@ def peak_memory(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def memory_now(device: torch.device) -> dict[str, int]:
+    """Bytes held: by the `process`, and on a GPU by tensors on the `device`.
+
+    The process's resident size, after free memory that the allocator keeps at hand has been given back where it can
+    be; the largest size so far where the system does not tell the present one.
+    """
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)
+    status = Path("/proc/self/statm")
+    known = status.is_file()
+    pages = int(status.read_text().split()[1]) if known else 0
+    held = pages * os.sysconf("SC_PAGE_SIZE") if known else peak_memory(torch.device("cpu"))
+    return {"process": held} | ({"device": torch.cuda.memory_allocated(device)} if device.type == "cuda" else {})
 
 
 def device_name(device: torch.device) -> str:
