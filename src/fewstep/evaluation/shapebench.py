@@ -19,6 +19,8 @@ import numpy as np
 from fewstep.evaluation import quality
 from fewstep.evaluation.quality import QUALITY
 from fewstep.evaluation.semantics import SEMANTIC, atoms, recognition_rate, semantic_scores
+from fewstep.metrics.flow import flow_pairs
+from fewstep.metrics.temporal import motion_smoothness, temporal_flickering
 from fewstep.shapes.recognise import Verdict, recognise
 from fewstep.shapes.scene import Scene, World
 
@@ -199,14 +201,14 @@ def score_clip(frames: np.ndarray, scene: Scene, world: World | None = None) -> 
 def score_verdict(verdict: Verdict, frames: np.ndarray, scene: Scene, world: World | None = None) -> ClipScores:
     """The same from a verdict at hand."""
     span = (world or World()).frames
-    flows = quality.flow_pairs(frames)
+    flows = flow_pairs(frames, quality.FLOW_STRIDE)
     in_span = (span - 1) // quality.FLOW_STRIDE
     imaging = quality.imaging(frames)
     measured = {
         "subject_consistency": quality.subject_consistency(verdict),
         "background_consistency": quality.background_consistency(frames, verdict),
-        "temporal_flickering": quality.temporal_flickering(frames),
-        "motion_smoothness": quality.motion_smoothness(frames, flows),
+        "temporal_flickering": temporal_flickering(frames),
+        "motion_smoothness": motion_smoothness(frames, flows),
         "dynamic_degree": float(verdict.moving) if scene.moving else np.nan,
         "imaging_quality": float(imaging.mean()) / 100,
     }
@@ -227,16 +229,3 @@ def fit_normalisation(truth: ShapeScores, noise: ShapeScores, version: int) -> N
     low = {name: 0.0 if name in shares else round(noise.dimensions[name] / PERCENT, 4) for name in DIMENSIONS}
     high = {name: 1.0 if name in shares else round(truth.dimensions[name] / PERCENT, 4) for name in DIMENSIONS}
     return Normalisation(version=version, low=low, high=high)
-
-
-def drift_score(imaging: np.ndarray, segment_frames: int = 32) -> tuple[float, float]:
-    """Drift of a long clip from its imaging quality per frame `[f]`: (standard deviation, last minus first segment).
-
-    Segments of two seconds at 16 fps, a trailing part is left out, ddof 0 (AAD-1 App. B with the choices it leaves
-    open). A frozen clip has drift 0, so print it beside the dynamic degree. Raises ValueError below four segments.
-    """
-    count = len(imaging) // segment_frames
-    if count < 4:
-        raise ValueError(f"drift needs at least 4 segments of {segment_frames} frames, got {len(imaging)} frames")
-    means = imaging[: count * segment_frames].reshape(count, segment_frames).mean(1)
-    return float(means.std()), float(means[-1] - means[0])

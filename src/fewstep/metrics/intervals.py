@@ -1,0 +1,105 @@
+"""The project's resampling: bootstrap over prompts and seeds, half-samples of sets, blocks of series."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from fewstep.metrics.base import Estimate
+
+COUNT = 2000
+"""Resamples of means."""
+HALVES = 100
+"""Half-samples of a distance between sets; each costs a distance."""
+COVERAGE = 0.95
+UNKNOWN = float("nan")
+
+
+def resampled_means(seeds: Sequence[np.ndarray], count: int = COUNT, seed: int = 0) -> np.ndarray:
+    """Column means of `seeds[s][clip, measure]`: of the data in row 0, then of `count` resamples `[count + 1, d]`.
+
+    Each resample draws prompts and training seeds with replacement, the prompts once for all seeds, because all seeds
+    are measured on the same ones. The draws depend on the numbers of prompts and seeds only, so rows of two models are
+    pairs. NaN values are left out of the means.
+    """
+    clips = {len(values) for values in seeds}
+    if len(clips) != 1 or 0 in clips:
+        raise ValueError(f"training seeds need the same prompts, one or more, got {sorted(clips)} clips: measure anew")
+    (n,), s = clips, len(seeds)
+    prompts = np.random.default_rng([seed, n]).multinomial(n, np.full(n, 1 / n), size=count)
+    draws = np.random.default_rng([seed, n, s]).multinomial(s, np.full(s, 1 / s), size=count)
+    weights = np.concatenate([np.ones((1, n)), prompts])
+    shares = np.concatenate([np.ones((1, s)), draws]) / s
+    means = np.stack([_weighted_means(weights, np.asarray(values, np.float64)) for values in seeds], axis=1)
+    known = np.isfinite(means)
+    share = shares[:, :, None] * known
+    with np.errstate(invalid="ignore"):
+        return (share * np.where(known, means, 0)).sum(1) / share.sum(1)
+
+
+def interval(resamples: np.ndarray, samples: int) -> Estimate:
+    """The estimate and percentile interval of one quantity: its value on the data, then on the resamples `[1 + count]`.
+
+    `samples` is how many of whatever was drawn there are.
+    """
+    drawn = resamples[1:][np.isfinite(resamples[1:])]
+    if not np.isfinite(resamples[0]) or not len(drawn):
+        return Estimate(UNKNOWN, UNKNOWN, UNKNOWN, samples)
+    low, high = np.percentile(drawn, _tails())
+    return Estimate(float(resamples[0]), float(low), float(high), samples)
+
+
+def half_sampled(
+    statistic: Callable[[np.ndarray, np.ndarray], float],
+    one: np.ndarray,
+    other: np.ndarray,
+    count: int = HALVES,
+    seed: int = 0,
+) -> Estimate:
+    """A statistic of two sets of rows, and what it could as well have been with other sets as large.
+
+    Half of each set is drawn without replacement, again and again: the spread of halves of n around their own mean is
+    that of n fresh samples (Politis & Romano 1994, with half the sample and the correction for a finite one). Drawing
+    with replacement would repeat rows, which biases distances between sets upwards. A bias of the statistic itself
+    stays in the value.
+    """
+    rng = np.random.default_rng([seed, len(one), len(other)])
+
+    def half(rows: np.ndarray) -> np.ndarray:
+        return rows[rng.permutation(len(rows))[: (len(rows) + 1) // 2]]
+
+    value = statistic(one, other)
+    drawn = np.array([statistic(half(one), half(other)) for _ in range(count)])
+    low, high = value + np.percentile(drawn - drawn.mean(), _tails())
+    return Estimate(float(value), float(low), float(high), min(len(one), len(other)))
+
+
+def block_resamples(series: np.ndarray, count: int, length: int, rng: np.random.Generator) -> np.ndarray:
+    """`[count, n]` series of the same length `[n]` made of blocks of `length` neighbours, drawn with replacement.
+
+    Neighbouring values of a training log depend on each other; blocks keep that (circular block bootstrap, Politis &
+    Romano 1992).
+    """
+    n = len(series)
+    blocks = -(-n // length)
+    starts = rng.integers(n, size=(count, blocks, 1))
+    return series[((starts + np.arange(length)) % n).reshape(count, -1)[:, :n]]
+
+
+def block_length(samples: int) -> int:
+    """Values in a block: twice the cube root of the series' length, at least 2."""
+    return max(2, round(2 * samples ** (1 / 3)))
+
+
+def _tails() -> list[float]:
+    tail = 100 * (1 - COVERAGE) / 2
+    return [tail, 100 - tail]
+
+
+def _weighted_means(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """`[b, d]` means of `values [n, d]` under each row of `weights [b, n]`, over the values that are there."""
+    known = np.isfinite(values)
+    total = weights @ known
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return weights @ np.where(known, values, 0) / total
