@@ -140,6 +140,13 @@ def wan_14b() -> Recipe:
     return _wan("aad1.wan_14b", size, AADConfig().discriminator)
 
 
+def wan_14b_refined() -> Recipe:
+    """Stage III alone, from wan_14b's stage II: what Table 3 and Figure 9 change."""
+    whole = wan_14b()
+    stage = replace(whole.stages[-1], init="runs/aad1.wan_14b/warmup/model")
+    return replace(whole, name="aad1.wan_14b_refined", stages=(stage,))
+
+
 def _student(size: Size, **geometry: Any) -> dict[str, Any]:
     """What the configs of the three stages have in common."""
     fixed = {"levels": ONE_STEP, "latent_shape": size.latent_shape, "first_frame": "given"}
