@@ -104,3 +104,36 @@ def test_a_line_that_describes_no_clip_is_refused_with_its_number(tmp_path: Path
 def test_a_folder_that_cannot_be_written_is_one_error(tmp_path: Path):
     with pytest.raises(OutputError, match="cannot write"):
         Manifest(tmp_path / "none").add(entry(tmp_path))
+
+
+def test_processes_that_share_a_folder_write_apart_and_read_all(tmp_path: Path):
+    shards = [Manifest(tmp_path, (number, 2)) for number in (0, 1)]
+    for shard, name in zip(shards, ("a.mp4", "b.mp4"), strict=True):
+        shard.add(entry(tmp_path, name))
+    Manifest(tmp_path).add(entry(tmp_path, "c.mp4"))
+    names = sorted(path.name for path in tmp_path.glob("*.jsonl"))
+    assert names == ["manifest.1of2.jsonl", "manifest.2of2.jsonl", MANIFEST]
+    for shard in ((0, 1), (0, 2), (3, 4)):
+        assert set(Manifest(tmp_path, shard).entries) == {"a.mp4", "b.mp4", "c.mp4"}
+
+
+def test_reading_leaves_a_line_that_another_process_is_writing(tmp_path: Path):
+    Manifest(tmp_path, (0, 2)).add(entry(tmp_path))
+    path = tmp_path / "manifest.1of2.jsonl"
+    with path.open("ab") as file:
+        file.write(b'{"file": "b')
+    before = path.read_bytes()
+    assert list(Manifest(tmp_path, (1, 2)).entries) == ["a.mp4"]
+    assert path.read_bytes() == before
+
+
+def test_manifests_from_before_scenes_are_read(tmp_path: Path):
+    Manifest(tmp_path).add(entry(tmp_path))
+    plain = json.loads((tmp_path / MANIFEST).read_text())
+    del plain["scene"], plain["tile"]
+    (tmp_path / MANIFEST).write_text(json.dumps(plain) + "\n")
+    assert Manifest(tmp_path).has("a.mp4", SETTINGS)
+    del plain["dtype"]
+    (tmp_path / MANIFEST).write_text(json.dumps(plain) + "\n")
+    with pytest.raises(ManifestError, match="line 1"):
+        Manifest(tmp_path)

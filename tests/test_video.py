@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from fewstep.files import OutputError, atomic_output, require_writable
-from fewstep.video import open_video, read_end, read_video, write_image, write_video
+from fewstep.video import open_video, read_end, read_video, shrink, write_image, write_video
 
 
 def moving_square(frames: int = 9, height: int = 32, width: int = 48) -> np.ndarray:
@@ -52,6 +52,23 @@ def test_mp4_is_h264_with_even_sides_that_browsers_play(tmp_path: Path):
 def test_enlarging_repeats_pixels(tmp_path: Path):
     clip = read_video(write_video(tmp_path / "big.gif", moving_square(3), 10, enlarge=3))
     assert clip.frames.shape == (3, 96, 144, 3)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_shrinking_undoes_enlarging(factor: int):
+    frames = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
+    assert np.array_equal(shrink(frames.repeat(factor, 1).repeat(factor, 2), factor), frames)
+
+
+def test_a_finer_and_larger_file_shows_every_pixels_colour(tmp_path: Path):
+    frames = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    errors = []
+    for name, factor, crf in (("a", 1, 14), ("b", 2, 14), ("c", 2, 1)):
+        clip = read_video(write_video(tmp_path / f"{name}.mp4", frames, 16, enlarge=factor, crf=crf))
+        errors.append(np.abs(shrink(clip.frames, factor).astype(int) - frames).mean())
+    assert errors[0] > 20  # 4:2:0 has one colour for four pixels
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 2
 
 
 def test_a_gif_refuses_rates_that_viewers_slow_down(tmp_path: Path):

@@ -46,7 +46,7 @@ def bundle(name: str, *sources: Path) -> Path:
 
 
 def record_scores(results: Path) -> list[Path]:
-    """Write what `fewstep evaluate` measured in folder `results` into the passports of the bundled models.
+    """Write what `fewstep shapebench` measured in folder `results` into the passports of the bundled models.
 
     Semantic by plan, of the cells that name a bundled model. Returns the passports written.
     """
@@ -78,7 +78,7 @@ def scores(results: Positional[Path]) -> None:
     """Put measured scores into the bundled models' passports.
 
     Args:
-        results: What `fewstep evaluate` wrote.
+        results: What `fewstep shapebench` wrote.
     """
     for path in record_scores(results):
         print(f"scored: {path}")

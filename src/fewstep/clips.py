@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
-from fewstep.evaluation.provenance import module_fingerprint
 from fewstep.hardware import Stopwatch
-from fewstep.manifest import Entry, Manifest, Settings, file_hash
+from fewstep.manifest import Entry, Manifest, Settings, file_hash, named_file
+from fewstep.models.fingerprint import module_fingerprint
 from fewstep.pipeline import Pipeline
 from fewstep.rollout import OnStep
-from fewstep.shot import Shot
+from fewstep.shot import Shot, begin_with
 from fewstep.types import Frames
-from fewstep.video import Push, open_video, read_video
+from fewstep.video import CRF, Push, open_video, read_video, shrink
 
 
 @dataclass(frozen=True)
@@ -57,17 +59,28 @@ class ClipSet:
     """Keep a manifest beside the files, and make only what it lacks."""
     begins_with: Path | None = None
     """File that the shot's prefix was made from."""
+    pictures: Sequence[Path] = ()
+    """What the clips of each prompt begin with, in the place of the shot's prefix, which is of their kind."""
+    scenes: Sequence[Mapping[str, Any]] = ()
+    """What each prompt stands for exactly (`Settings.scene`)."""
     batch: int
+    shard: tuple[int, int] = (0, 1)
+    """Make only every n-th batch, from number i: (i, n), for several processes that fill one folder."""
+    numbered: bool = False
+    """Number the file even where it is the only one, as a set does that may grow."""
     enlarge: int = 1
+    crf: int = CRF
+    """Quality of H.264."""
     keep: bool = False
     """Return the frames too."""
 
     @cached_property
     def batches(self) -> list[list[Take]]:
-        """All clips, seed by seed, as they are made together."""
+        """All clips of the shard, seed by seed, as they are made together."""
         numbers = range(len(self.prompts))
         parts = [numbers[start : start + self.batch] for start in numbers[:: self.batch]]
-        return [[self._take(index, seed) for index in part] for seed in self.seeds for part in parts]
+        batches = [[self._take(index, seed) for index in part] for seed in self.seeds for part in parts]
+        return batches[self.shard[0] :: self.shard[1]]
 
     @cached_property
     def missing(self) -> set[Take]:
@@ -98,7 +111,7 @@ class ClipSet:
     def _make(self, batch: list[Take], on_step: OnStep | None) -> Iterator[Made]:
         watch, kept = Stopwatch(self.pipeline.device), [list[Frames]() for _ in batch]
         pieces = self.pipeline.pieces(
-            self.shot,
+            self._shot_of(batch),
             [take.prompt for take in batch],
             seed=batch[0].seed,
             index=batch[0].index,
@@ -107,7 +120,9 @@ class ClipSet:
         )
         with ExitStack() as files:
             files_of: dict[int, Push] = {
-                row: files.enter_context(open_video(take.target, self.pipeline.passport.fps, enlarge=self.enlarge))
+                row: files.enter_context(
+                    open_video(take.target, self.pipeline.passport.fps, enlarge=self.enlarge, crf=self.crf)
+                )
                 for row, take in enumerate(batch)
                 if take.target and take in self.missing
             }
@@ -124,6 +139,17 @@ class ClipSet:
         for take, frames in zip(batch, kept, strict=True):
             self._record(take, batch, seconds)
             yield Made(take, seconds, np.concatenate(frames) if self.keep else None)
+
+    def _shot_of(self, batch: list[Take]) -> Shot:
+        """The shot, with the batch's own pictures to begin with."""
+        if not self.pictures:
+            return self.shot
+        vae, stride = self.pipeline.vae, self.pipeline.vae.spatial_stride
+        size = (self.shot.shape[1] * stride, self.shot.shape[2] * stride)
+        with torch.inference_mode():
+            pictures = (self.pictures[take.index] for take in batch)
+            prefixes = [begin_with(self.pipeline.passport, vae, each, None, size) for each in pictures]
+        return replace(self.shot, prefix=torch.cat([each for each in prefixes if each is not None]))
 
     def _record(self, take: Take, batch: list[Take], seconds: dict[str, float]) -> None:
         if self._manifest is None or take.target is None or take not in self.missing:
@@ -143,28 +169,41 @@ class ClipSet:
         """What an earlier run made, at its own size."""
         if not self.keep or take.target is None:
             return None
-        return read_video(take.target).frames[:, :: self.enlarge, :: self.enlarge]
+        stride = self.pipeline.vae.spatial_stride
+        height, width = (side * stride * self.enlarge for side in self.shot.shape[1:])
+        return shrink(read_video(take.target).frames[:, :height, :width], self.enlarge)
 
     def _take(self, index: int, seed: int) -> Take:
         target = self.output
-        if target is not None and len(self.prompts) * len(self.seeds) > 1:
+        if target is not None and (self.numbered or len(self.prompts) * len(self.seeds) > 1):
             target = target.with_name(f"{target.stem}-{index:03d}-seed{seed}{target.suffix}")
         return Take(self.prompts[index], index, seed, target)
 
     @cached_property
     def _manifest(self) -> Manifest | None:
-        return Manifest(self.output.parent) if self.resumable and self.output is not None else None
+        return Manifest(self.output.parent, self.shard) if self.resumable and self.output is not None else None
 
     def _settings(self, take: Take, batch: list[Take]) -> Settings:
-        together = (batch[0].index, len(batch))
-        return replace(self._common, prompt=take.prompt, seed=take.seed, index=take.index, batch=together)
+        return replace(
+            self._common,
+            prompt=take.prompt,
+            seed=take.seed,
+            index=take.index,
+            batch=(batch[0].index, len(batch)),
+            begins_with=self._beginnings[take.index] if self.pictures else self._common.begins_with,
+            scene=self.scenes[take.index] if self.scenes else None,
+        )
+
+    @cached_property
+    def _beginnings(self) -> list[str]:
+        return list(map(named_file, self.pictures))
 
     @cached_property
     def _common(self) -> Settings:
         """The settings of all clips, those that differ left open."""
         pipeline, shot = self.pipeline, self.shot
         stride = pipeline.vae.spatial_stride
-        source, tiling = self.begins_with, pipeline.vae.tiling
+        tiling = pipeline.vae.tiling
         parts = {"transformer": pipeline.net, "vae": pipeline.vae}
         if pipeline.decoder is not pipeline.vae:
             parts["decoder"] = pipeline.decoder
@@ -177,7 +216,7 @@ class ClipSet:
             fingerprint={name: module_fingerprint(part) for name, part in parts.items()},
             sampling=asdict(shot.sampling),
             negative_prompt=pipeline.passport.negative_prompt if shot.sampling.needs_null else None,
-            begins_with=None if source is None else f"{source.name} {file_hash(source)}",
+            begins_with=None if self.begins_with is None else named_file(self.begins_with),
             frames=pipeline.vae.pixel_frames(shot.frames),
             height=shot.shape[1] * stride,
             width=shot.shape[2] * stride,

@@ -45,6 +45,33 @@ def write_text(path: Path | str, text: str) -> None:
         scratch.write_text(text, encoding="utf-8")
 
 
+def append_line(path: Path | str, line: str) -> None:
+    """Add a line to a UTF-8 text file and see it on the disk; what a crash has left of an earlier one goes.
+
+    One process at a time may append to a file. Raises OutputError.
+    """
+    path = Path(path)
+    try:
+        with path.open("a+b") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 1))
+            if file.read() not in (b"", b"\n"):
+                file.truncate(len(_whole(path.read_bytes())))
+            file.write(line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OutputError(_explain(path, error)) from error
+
+
+def whole_lines(path: Path | str) -> list[str]:
+    """The lines of a UTF-8 text file, but for a last one that has no end: it is cut off, or just being written."""
+    return _whole(Path(path).read_bytes()).decode(errors="replace").split("\n")[:-1]
+
+
+def _whole(content: bytes) -> bytes:
+    return content[: content.rfind(b"\n") + 1]
+
+
 def require_writable(path: Path | str) -> None:
     """Raise OutputError before long work starts if `path` could not be written when it ends."""
     path = Path(path)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from fewstep.files import OutputError, advice
+from fewstep.files import append_line, whole_lines
 
-MANIFEST = "manifest.jsonl"
+PREFIX = "manifest"
+MANIFEST = f"{PREFIX}.jsonl"
 
 
 class ManifestError(ValueError):
@@ -50,6 +50,8 @@ class Settings:
     dtype: str
     tile: int | None = None
     """Side of the tiles that the autoencoder worked in, in pixels."""
+    scene: Mapping[str, Any] | None = None
+    """What the prompt stands for, exactly, where it comes from ShapeWorld: `scene` and the `world` of its clips."""
 
     def difference(self, other: Settings) -> dict[str, tuple[Any, Any]]:
         """Both values of each field, or field of a field, in which the two differ."""
@@ -83,16 +85,26 @@ class Entry:
     def from_json(cls, line: str) -> Entry:
         """Inverse of `to_json`. Raises ValueError, KeyError or TypeError for a line that is none."""
         plain = dict(json.loads(line))
-        settings = Settings(**{each.name: plain.pop(each.name) for each in fields(Settings)})
+        optional = {each.name for each in fields(Settings) if each.default is not MISSING} - plain.keys()
+        told = (each.name for each in fields(Settings) if each.name not in optional)
+        settings = Settings(**{name: plain.pop(name) for name in told})
         return cls(settings=settings, **plain)
 
 
 class Manifest:
-    """The manifest of a folder, which need not exist yet; entries of the same file replace each other."""
+    """The manifest of a folder, which need not exist yet; entries of the same file replace each other.
 
-    def __init__(self, folder: Path | str):
-        self.path = Path(folder) / MANIFEST
-        self.entries = {entry.file: entry for entry in self._read()}
+    Each of several processes that fill one folder appends to a file of its own (`manifest.2of4.jsonl`), so that no line
+    is torn, and reads those of all: together they are the manifest.
+    """
+
+    def __init__(self, folder: Path | str, shard: tuple[int, int] = (0, 1)):
+        """`shard` is (number from 0, count) of the process that will add to it."""
+        self.folder = Path(folder)
+        number, count = shard
+        self.path = self.folder / (MANIFEST if count == 1 else f"{PREFIX}.{number + 1}of{count}.jsonl")
+        files = sorted(self.folder.glob(f"{PREFIX}*.jsonl"), key=lambda file: (file.stat().st_mtime_ns, file.name))
+        self.entries = {entry.file: entry for file in files for entry in _read(file)}
 
     def has(self, file: str, settings: Settings) -> bool:
         """Whether the clip is there, whole, as these settings make it.
@@ -105,47 +117,41 @@ class Manifest:
         if differences := entry.settings.difference(settings):
             changes = ", ".join(f"{name} {there!r}, not {asked!r}" for name, (there, asked) in differences.items())
             raise ManifestError(
-                f"{self.path} says that {file} was made with {changes}: "
+                f"the manifest in {self.folder} says that {file} was made with {changes}: "
                 "write into another folder, or delete the older clips with their manifest"
             )
-        path = self.path.with_name(file)
+        path = self.folder / file
         return path.is_file() and file_hash(path) == entry.sha256
 
     def add(self, entry: Entry) -> None:
         """Append a line, and see it on the disk. Raises OutputError."""
-        try:
-            with self.path.open("ab") as file:
-                file.write(entry.to_json().encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise OutputError(f"cannot write {self.path}: {advice(error) or error}") from error
+        append_line(self.path, entry.to_json())
         self.entries[entry.file] = entry
 
-    def _read(self) -> list[Entry]:
-        """All whole lines; one that a crash cut off at the end is removed, for its clip is made again."""
-        if not self.path.is_file():
-            return []
-        content = self.path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
-            os.truncate(self.path, len(whole))
-        entries = []
-        for number, line in enumerate(whole.decode(errors="replace").splitlines(), start=1):
-            try:
-                entries.append(Entry.from_json(line))
-            except (ValueError, KeyError, TypeError) as error:
-                raise ManifestError(
-                    f"{self.path} has a line {number} that describes no clip ({type(error).__name__}: {error}): "
-                    "write into another folder, or delete the line"
-                ) from error
-        return entries
+
+def _read(path: Path) -> list[Entry]:
+    """All whole lines. A last one that is not is made again, or is being written."""
+    entries = []
+    for number, line in enumerate(whole_lines(path), start=1):
+        try:
+            entries.append(Entry.from_json(line))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ManifestError(
+                f"{path} has a line {number} that describes no clip ({type(error).__name__}: {error}): "
+                "write into another folder, or delete the line"
+            ) from error
+    return entries
 
 
 def file_hash(path: Path | str) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def named_file(path: Path) -> str:
+    """`picture.png 2cf24dba…`: name and hash of a file (`Settings.begins_with`)."""
+    return f"{path.name} {file_hash(path)}"
 
 
 def _flat(fields: Mapping[str, Any], before: str = "") -> dict[str, Any]:

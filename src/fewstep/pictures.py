@@ -16,6 +16,8 @@ from fewstep.types import Picture
 PictureSource = str | Path | Image.Image | Picture
 """A file, a picture of PIL's, or an `H W 3` uint8 array."""
 
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+"""Endings of picture files."""
 PAPER = (255, 255, 255, 255)
 """What shows through where a picture is transparent."""
 DAMAGED = (OSError, EOFError, SyntaxError, ValueError, IndexError, TypeError, struct.error, zlib.error)

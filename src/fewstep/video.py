@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ Push = Callable[[Frames], None]
 """Takes the next frames of a clip."""
 
 SUFFIXES = (".mp4", ".gif", ".webp")
+CRF = 14
+"""H.264's quality, less is better: differences are not seen. Measures see them, and want 10 or less."""
 GIF_MAX_FPS = 50
 """Viewers slow a GIF down when a frame lasts less than 2/100 s."""
 BT709 = 1
@@ -48,22 +51,22 @@ def check_video_path(path: Path | str) -> Path:
     return path
 
 
-def write_video(path: Path | str, frames: Frames, fps: float, *, enlarge: int = 1) -> Path:
+def write_video(path: Path | str, frames: Frames, fps: float, *, enlarge: int = 1, crf: int = CRF) -> Path:
     """Write a whole clip; see `open_video`."""
     check_frames(frames)
-    with open_video(path, fps, enlarge=enlarge) as push:
+    with open_video(path, fps, enlarge=enlarge, crf=crf) as push:
         push(frames)
     return Path(path)
 
 
 @contextmanager
-def open_video(path: Path | str, fps: float, *, enlarge: int = 1) -> Iterator[Push]:
+def open_video(path: Path | str, fps: float, *, enlarge: int = 1, crf: int = CRF) -> Iterator[Push]:
     """Write frames, as they are pushed, at their true rate as H.264, GIF or WebP by the file's ending.
 
     The file is there, whole, when the body ends, and not at all when it fails. H.264 is written as it comes and holds
     no more than what was pushed last; the others are written at the end. `enlarge` repeats each pixel that many times
-    in both directions, for clips too small to look at. Raises ValueError for frames of the wrong kind or none,
-    OutputError when the file cannot be written.
+    in both directions, for clips too small to look at; `crf` is H.264's quality. Raises ValueError for frames of the
+    wrong kind or none, OutputError when the file cannot be written.
     """
     path = check_video_path(path)
     if not fps > 0:
@@ -71,7 +74,7 @@ def open_video(path: Path | str, fps: float, *, enlarge: int = 1) -> Iterator[Pu
     if path.suffix.lower() == ".gif" and fps > GIF_MAX_FPS:
         raise ValueError(f"a GIF carries at most {GIF_MAX_FPS} frames per second, got {fps}: write .mp4 or .webp")
     writers: dict[str, Callable[[Path, float], AbstractContextManager[Push]]]
-    writers = {".mp4": _h264, ".gif": _gif, ".webp": _webp}
+    writers = {".mp4": partial(_h264, crf=crf), ".gif": _gif, ".webp": _webp}
     size: list[tuple[int, ...]] = []
     with atomic_output(path) as scratch, writers[path.suffix.lower()](scratch, fps) as write:
 
@@ -107,6 +110,15 @@ def read_video(path: Path | str) -> Clip:
     return clip
 
 
+def shrink(frames: Frames, factor: int) -> Frames:
+    """Frames that `enlarge` made larger at their own size again: the mean of the pixels that were one."""
+    if factor == 1:
+        return frames
+    f, height, width, _ = frames.shape
+    blocks = frames.reshape(f, height // factor, factor, width // factor, factor, 3)
+    return np.rint(blocks.mean((2, 4), dtype=np.float32)).astype(np.uint8)
+
+
 def read_end(path: Path | str, count: int, fps: float) -> Frames:
     """The last `count` pictures of a video file, at `fps` whatever its own rate; fewer where it is shorter.
 
@@ -139,11 +151,14 @@ def check_frames(frames: Any) -> Frames:
 
 
 @contextmanager
-def _h264(path: Path, fps: float) -> Iterator[Push]:
-    """4:2:0 in the colours of HDTV, and said so: players guess by the size where a file does not say."""
+def _h264(path: Path, fps: float, crf: int) -> Iterator[Push]:
+    """4:2:0 in the colours of HDTV, and said so: players guess by the size where a file does not say.
+
+    A colour is the mean of its four pixels: where these are one, enlarged, it is kept exactly.
+    """
     rate = Fraction(fps).limit_denominator(1001)
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        stream: Any = container.add_stream("libx264", rate=rate, options={"crf": "14", "preset": "medium"})
+        stream: Any = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "medium"})
         stream.pix_fmt, stream.thread_count = "yuv420p", ENCODER_THREADS
         for name in ("colorspace", "color_primaries", "color_trc"):
             setattr(stream.codec_context, name, BT709)
@@ -155,7 +170,7 @@ def _h264(path: Path, fps: float) -> Iterator[Push]:
                 stream.height, stream.width = frames.shape[1:3]
             for picture in frames:
                 rgb = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-                container.mux(stream.encode(rgb.reformat(format="yuv420p", dst_colorspace=BT709)))
+                container.mux(stream.encode(rgb.reformat(format="yuv420p", dst_colorspace=BT709, interpolation="AREA")))
 
         yield push
         container.mux(stream.encode())

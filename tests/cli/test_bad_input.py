@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fewstep.cli import main
+from fewstep.video import write_video
 
 
 def refused(capsys: pytest.CaptureFixture[str], *argv: object) -> str:
@@ -65,6 +69,43 @@ def test_a_flag_of_the_wrong_type_is_named(capsys):
 def test_values_that_cannot_be_served_are_refused(capsys, student: Path, in_tmp: Path, words, message):
     assert message in refused(capsys, "generate", "a red ball", "--model", student, *words)
     assert not files(in_tmp)
+
+
+def changed(student: Path, target: Path, **fields: object) -> Path:
+    """A copy of the model with other values in its passport."""
+    file = broken(student, target) / "fewstep.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
+    return target
+
+
+def test_an_image_for_a_student_of_text_alone_is_refused(capsys, student: Path, in_tmp: Path):
+    Image.new("RGB", (48, 32)).save(in_tmp / "p.png")
+    model = changed(student, in_tmp / "model", begins_with="text")
+    words = ("a red ball", "--model", model, "--image", "p.png", "-o", "clip.mp4")
+    assert "'toy-student' was trained from text alone" in refused(capsys, "generate", *words)
+    assert "'toy-student' was trained from text alone" in refused(capsys, "long", *words[:5])
+    assert "an image is required" in refused(
+        capsys, "generate", "a red ball", "--model", changed(student, in_tmp / "other", begins_with="image")
+    )
+    assert not (in_tmp / "clip.mp4").exists()
+
+
+def test_a_window_smaller_than_sink_and_chunk_is_refused(capsys, student: Path, in_tmp: Path):
+    message = "cannot hold sink=3 and a chunk of 3 frames; use a window of at least 6"
+    model = changed(student, in_tmp / "model", context={"sink": 3, "window": 5})
+    assert message in refused(capsys, "generate", "a red ball", "--model", model)
+    assert message in refused(capsys, "long", "a red ball", "--model", student, "--sink", 3, "--window", 5)
+    wide = ("--stages.2.method.layout.chunk", 2, "--out", in_tmp / "run")
+    assert "Context.window=2" in refused(capsys, "train", "aad1.tiny", *wide)
+    assert not (in_tmp / "run").exists()
+
+
+def test_a_clip_shorter_than_a_chunk_is_refused(capsys, student: Path, in_tmp: Path):
+    write_video(in_tmp / "short.mp4", np.zeros((5, 32, 48, 3), np.uint8), 16)
+    model = changed(student, in_tmp / "model", begins_with="text")
+    words = ("generate", "a red ball", "--model", model)
+    assert "must fill a chunk, 9 pictures at 16 a second, got 5" in refused(capsys, *words, "--video", "short.mp4")
+    assert "the nearest are 9" in refused(capsys, *words, "--frames", 5)
 
 
 @pytest.mark.parametrize("prompt", ["", "   ", "ball " * 500])

@@ -102,6 +102,18 @@ def test_the_prompt_can_change_between_chunks(pipe: Pipeline):
     assert np.array_equal(scripted, changed)
 
 
+def test_recaching_tells_the_past_the_new_prompt_too(pipe: Pipeline):
+    script = ["a red ball", "a red ball", "a blue square"]
+    kept, anew = (np.concatenate(list(pipe.stream(iter(script), steps=1, recache=on))) for on in (False, True))
+    assert np.array_equal(kept[:21], anew[:21])
+    assert not np.array_equal(kept[21:], anew[21:])
+
+
+def test_a_window_without_room_is_refused_before_anything_is_made(pipe: Pipeline):
+    with pytest.raises(ValueError, match="cannot hold sink=3 and a chunk of 3 frames; use a window of at least 6"):
+        pipe.stream("a red ball", context=Context(sink=3, window=5))
+
+
 def test_a_bad_prompt_leaves_the_stream_as_it_was(pipe: Pipeline):
     session = pipe.stream("a red ball", steps=1)
     next(session)

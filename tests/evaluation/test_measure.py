@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fewstep.evaluation.measure import Prompts, measure, measure_round_trip, measure_truth, serves, world_of
+from fewstep.evaluation.entries import serves
+from fewstep.evaluation.measure import Prompts, measure, measure_round_trip, measure_truth, world_of
 from fewstep.evaluation.provenance import fingerprint
 from fewstep.evaluation.results import ResultsError
 from fewstep.evaluation.scores import MEASURES, values_of

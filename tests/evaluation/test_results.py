@@ -73,7 +73,7 @@ def test_a_cell_that_lost_clips_is_refused(tmp_path: Path):
 
 def test_a_folder_without_results_is_refused(tmp_path: Path):
     for folder in (tmp_path, tmp_path / "absent"):
-        with pytest.raises(ResultsError, match="fewstep evaluate"):
+        with pytest.raises(ResultsError, match="fewstep shapebench"):
             load_cells(folder)
 
 

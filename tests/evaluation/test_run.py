@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from fewstep.cli import main
-from fewstep.evaluation.run import Entry, Settings, count_cells, evaluate
+from fewstep.evaluation.entries import Entry
+from fewstep.evaluation.run import Settings, count_cells, evaluate
 from fewstep.models.checkpoint_dir import Passport, save_model
 from fewstep.models.dit import VideoDiT
 from fewstep.models.layout import ChunkLayout
@@ -105,9 +106,9 @@ def test_rows_follow_from_how_a_model_was_trained(models):
             Entry.parse(f"{name}={models['asd']}")
 
 
-def test_evaluate_then_table_from_the_command_line(models, tmp_path: Path, capsys):
+def test_shapebench_then_table_from_the_command_line(models, tmp_path: Path, capsys):
     out, of_all = tmp_path / "results", [models["teacher"], models["asd"], models["again"]]
-    assert main(["evaluate", *of_all, "--plans", "1*", "-o", str(out), *WORDS]) == 0
+    assert main(["shapebench", *of_all, "--plans", "1*", "-o", str(out), *WORDS]) == 0
     seeds = sorted(path.name for path in out.glob("asd*"))
     assert seeds == ["asd-seed0-1star.json", "asd-seed1-1star.json"]
     assert (json.loads((out / seeds[0]).read_text())["protocol"]["clips"]) == 2
@@ -119,7 +120,7 @@ def test_evaluate_then_table_from_the_command_line(models, tmp_path: Path, capsy
     assert sum(line.startswith("| teacher (1 steps)") for line in lines) == 3
     assert "| ASD, one student (2 seeds) |" in text
     assert "- S: Semantic" in text
-    assert main(["evaluate", *of_all, "--seed", "9", "-o", str(out), *WORDS]) == 2
+    assert main(["shapebench", *of_all, "--seed", "9", "-o", str(out), *WORDS]) == 2
     assert "differ in seed 0 and 9" in " ".join(capsys.readouterr().err.split())
 
 
@@ -135,14 +136,14 @@ def test_evaluate_then_table_from_the_command_line(models, tmp_path: Path, capsy
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_one_message(models, tmp_path: Path, capsys, words, message):
-    assert main(["evaluate", models["asd"], "--plans", "1", "-o", str(tmp_path), *WORDS, *words]) == 2
+    assert main(["shapebench", models["asd"], "--plans", "1", "-o", str(tmp_path), *WORDS, *words]) == 2
     err = " ".join(capsys.readouterr().err.split())
     assert message in err
     assert "Traceback" not in err
 
 
 def test_no_model_and_no_results_are_refused(tmp_path: Path, capsys):
-    assert main(["evaluate", str(tmp_path / "none"), "-o", str(tmp_path)]) == 2
+    assert main(["shapebench", str(tmp_path / "none"), "-o", str(tmp_path)]) == 2
     assert main(["table", str(tmp_path)]) == 2
-    assert "fewstep evaluate" in capsys.readouterr().err
+    assert "fewstep shapebench" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.json"))

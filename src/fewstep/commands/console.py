@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -19,6 +20,11 @@ def read_size(text: str | None) -> tuple[int, int] | None:
     if found is None:
         raise ValueError(f"--size must be WIDTHxHEIGHT in pixels, such as 832x480, got '{text}'")
     return int(found[2]), int(found[1])
+
+
+def read_list(words: Sequence[str]) -> tuple[str, ...]:
+    """The words of an option that takes several, apart by spaces or commas."""
+    return tuple(part for word in words for part in word.split(",") if part)
 
 
 def results() -> Console:

@@ -79,6 +79,8 @@ def _rows(info: CheckpointInfo) -> list[tuple[str, str]]:
 
 
 def _sampling(info: CheckpointInfo) -> str:
+    from fewstep.models.checkpoint_dir import BEGINNINGS
+
     if info.sampling is None:
         return ""
     layout, context = info.sampling.layout, info.sampling.context
@@ -87,4 +89,6 @@ def _sampling(info: CheckpointInfo) -> str:
     window = "all frames" if context.window is None else f"a window of {context.window}, {context.sink or 0} of it sink"
     plan = f", usually {info.sampling.plan}" if info.sampling.plan else ""
     guess = "" if info.passport else " (by its lineage; --chunk and --levels change it)"
-    return f"chunks of {chunks}, levels {levels}{plan}, sees {window}{guess}"
+    begins = info.sampling.begins_with
+    begun = f", begins with {BEGINNINGS[begins]}" if begins else ""
+    return f"chunks of {chunks}, levels {levels}{plan}, sees {window}{begun}{guess}"

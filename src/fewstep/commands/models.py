@@ -44,12 +44,17 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _row(model: ModelFiles) -> tuple[str, ...]:
+    from fewstep.models.checkpoint_dir import BEGINNINGS
+
     passport = model.passport
     if passport.kind == "student":
         levels = " ".join(f"{level:.3g}" for level in passport.levels)
-        sampling = f"chunks of {_chunks(passport.layout)}, levels {levels}"
+        begins = passport.begins_with
+        begun = f", begins with {BEGINNINGS[begins]}" if begins else ""
+        sampling = f"chunks of {_chunks(passport.layout)}, levels {levels}{begun}"
     else:
-        sampling = f"guidance {passport.guidance:g}, shift {passport.shift:g}"
+        chunks = f"chunks of {_chunks(passport.layout)}, " if passport.causal_teacher else ""
+        sampling = f"{chunks}guidance {passport.guidance:g}, shift {passport.shift:g}"
     return (
         passport.name,
         passport.kind,

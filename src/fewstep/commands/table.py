@@ -23,7 +23,7 @@ class Options:
     """Print saved results as a table."""
 
     results: Positional[Path]
-    """Folder that `fewstep evaluate` wrote."""
+    """Folder that `fewstep shapebench` wrote."""
     markdown: bool = False
     """For a README, instead of the terminal."""
     dimensions: bool = False
@@ -64,13 +64,14 @@ def show(
         return
     console = Console()
     for grid in grids:
-        console.print(_rich(grid))
+        console.print(as_table(grid, gap=1))
     for note in report.notes(found):
         console.print(note, highlight=False)
 
 
-def _rich(grid: Grid) -> Table:
-    found = Table(*grid.header, title=grid.title, box=box.SIMPLE_HEAD, show_lines=False, padding=(0, 1, 1, 0))
+def as_table(grid: Grid, *, gap: int = 0) -> Table:
+    """A grid for the terminal, with `gap` empty lines below each row."""
+    found = Table(*grid.header, title=grid.title, box=box.SIMPLE_HEAD, show_lines=False, padding=(0, 1, gap, 0))
     for row in grid.rows:
         found.add_row(*row)
     return found

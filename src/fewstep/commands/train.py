@@ -46,7 +46,8 @@ def _parse(chosen: Recipe, name: str, overrides: list[str]) -> Any:
     ]
     settings = make_dataclass("Settings", fields, frozen=True, kw_only=True)
     description = f"Train {name}; every field of the recipe is an option."
-    return tyro.cli(settings, prog=f"fewstep train {name}", description=description, args=overrides)
+    flags_only = (tyro.conf.AvoidSubcommands,)  # a part that is None stays so, and is no subcommand
+    return tyro.cli(settings, prog=f"fewstep train {name}", description=description, args=overrides, config=flags_only)
 
 
 def _overview() -> str:

@@ -12,26 +12,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from fewstep.diffusion.steps import read_plan_name
-from fewstep.evaluation.results import ResultsError, Timing
+from fewstep.evaluation.entries import plan_options
+from fewstep.evaluation.results import Timing
 from fewstep.evaluation.scores import row_of
 from fewstep.evaluation.shapebench import score_clip
-from fewstep.models.checkpoint_dir import Passport
 from fewstep.models.vae import VideoVAE, from_uint8
 from fewstep.pipeline import Generation, Pipeline
 from fewstep.session import to_pictures
 from fewstep.shapes.dataset import ShapeWorld
 from fewstep.shapes.render import render
 from fewstep.shapes.scene import Scene, World, scene_to_json
-from fewstep.shot import ShotOptions
 from fewstep.video import Frames
 
 TEST_SEED = 20_011
 """Seed of the ShapeWorld that prompts come from; no recipe trains on it."""
 SPLITS = {"test": "train", "heldout": "heldout"}
 """Prompts like those of training but other ones, or with compositions that training never shows."""
-ENHANCED = 4
-"""Steps that a starred plan gives the first chunk (ASD Table 1)."""
 
 
 @dataclass(frozen=True)
@@ -86,21 +82,6 @@ def world_of(pipeline: Pipeline) -> World:
     return World(size=passport.height, frames=pipeline.pixel_frames, fps=round(passport.fps))
 
 
-def serves(passport: Passport, plan: str) -> bool:
-    """Whether a student has the levels for a plan: a star needs all four, a count its own.
-
-    Raises ValueError for a name that is no plan.
-    """
-    found = read_plan_name(plan)
-    if found is None or (found[1] and found[0] >= ENHANCED):
-        raise ValueError(
-            f"a plan is a number of steps, with a star below {ENHANCED} for an enhanced first chunk, such as 4, 2* "
-            f"or 1, got '{plan}'"
-        )
-    steps, starred = found
-    return len(passport.levels) >= (ENHANCED if starred else steps)
-
-
 def measure(
     pipeline: Pipeline,
     plan: str,
@@ -117,7 +98,7 @@ def measure(
     `plan` is "4", "2*", "2", "1*", "1" for a student, a number of Euler steps for a teacher. Clip i starts from the
     noise of (seed, i) under every plan and model. `advance` hears how many clips came.
     """
-    make = partial(pipeline.generate, **_counts(pipeline, plan), seed=seed)
+    make = partial(pipeline.generate, **plan_options(pipeline, plan), seed=seed)
     passes: set[tuple[int, int]] = set()
 
     def clips_of(part: slice) -> np.ndarray:
@@ -138,18 +119,22 @@ def measure_truth(
     return Measurement(*_score_all(partial(_render, prompts), prompts, 1, shown, advance))
 
 
-@torch.inference_mode()
 def measure_round_trip(
     vae: VideoVAE, prompts: Prompts, *, shown: int = 8, advance: Callable[[int], None] = lambda clips: None
 ) -> Measurement:
     """The score of the ground truth after encoding and decoding: the ceiling of every model in this latent space."""
-    weight = next(vae.parameters())
 
     def clips_of(part: slice) -> np.ndarray:
-        pixels = from_uint8(torch.from_numpy(_render(prompts, part)).permute(0, 1, 4, 2, 3)).to(weight)
-        return to_pictures(vae.decode(vae.encode(pixels)))
+        return round_trip(vae, _render(prompts, part))
 
     return Measurement(*_score_all(clips_of, prompts, 1, shown, advance))
+
+
+@torch.inference_mode()
+def round_trip(vae: VideoVAE, clips: np.ndarray) -> np.ndarray:
+    """Clips `[b, f, H, W, 3]` uint8 through an autoencoder and back."""
+    pixels = from_uint8(torch.from_numpy(clips).permute(0, 1, 4, 2, 3)).to(next(vae.parameters()))
+    return to_pictures(vae.decode(vae.encode(pixels)))
 
 
 def time_clips(pipeline: Pipeline, make: Callable[..., Generation], prompts: Prompts, count: int) -> Timing:
@@ -185,18 +170,3 @@ def _score_all(
 
 def _render(prompts: Prompts, part: slice) -> np.ndarray:
     return np.stack([render(scene, prompts.world, prompts.world.frames) for scene in prompts.scenes[part]])
-
-
-def _counts(pipeline: Pipeline, plan: str) -> ShotOptions:
-    """`generate`'s arguments for a plan."""
-    if not pipeline.is_student:
-        if not plan.isdecimal():
-            raise ValueError(f"a teacher's plan is a number of Euler steps, got '{plan}': ask for 50, say")
-        return {"steps": int(plan)}
-    if not serves(pipeline.passport, plan):
-        levels = len(pipeline.passport.levels)
-        raise ResultsError(
-            f"plan '{plan}' needs {ENHANCED if '*' in plan else plan} noise levels, '{pipeline.passport.name}' has "
-            f"{levels}: ask for fewer steps, or measure a model that was trained for more"
-        )
-    return {"steps": int(plan.rstrip("*")), "first": ENHANCED if plan.endswith("*") else None}

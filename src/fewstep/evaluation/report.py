@@ -9,9 +9,10 @@ from statistics import median
 
 import numpy as np
 
-from fewstep.evaluation.intervals import ABSENT, interval
 from fewstep.evaluation.results import Cell, ResultsError
 from fewstep.evaluation.scores import MEASURES, TOTALS, resample, values_of
+from fewstep.metrics.base import ABSENT, Estimate
+from fewstep.metrics.intervals import interval
 
 TITLES = {
     "truth": "ground truth",
@@ -63,6 +64,15 @@ class Field:
         """Every total and measure on the data and on the resamples."""
         return resample([values_of(cell.clips) for cell in self.cells])
 
+    @property
+    def clips(self) -> int:
+        """Prompts that it was measured on."""
+        return len(self.cells[0].clips)
+
+    def estimate(self, name: str) -> Estimate:
+        """One of the scores with its interval."""
+        return interval(self.scores[name], self.clips)
+
 
 def fields(cells: Sequence[Cell]) -> list[Field]:
     """Cells grouped by row and plan, in the table's order."""
@@ -94,7 +104,7 @@ def relative(found: Sequence[Field], reference: str) -> Grid:
         other = others.get(field.column) or (next(iter(others.values())) if len(others) == 1 else None)
         if field.row != reference and other is not None:
             ratio = 100 * field.scores["semantic"] / other.scores["semantic"]
-            texts[field.row, field.column] = str(interval(ratio))
+            texts[field.row, field.column] = str(interval(ratio, field.clips))
     return _grid(f"Semantic in percent of: {TITLES.get(reference, reference)}", found, texts)
 
 
@@ -109,7 +119,7 @@ def dimensions(found: Sequence[Field]) -> list[Grid]:
             title,
             ("", "steps", *(name.replace("_", " ") for name in names)),
             tuple(
-                (_title(field.row, [field]), field.plan, *(interval(field.scores[name]).short for name in names))
+                (_title(field.row, [field]), field.plan, *(field.estimate(name).short for name in names))
                 for field in found
             ),
         )
@@ -145,7 +155,7 @@ def _grid(title: str, found: Sequence[Field], texts: dict[tuple[str, str], str])
 
 
 def _headline(field: Field) -> str:
-    lines = [f"{letter} {interval(field.scores[name])}" for name, letter in HEADLINE.items()]
+    lines = [f"{letter} {field.estimate(name)}" for name, letter in HEADLINE.items()]
     evaluations = field.cells[0].evaluations
     if evaluations is not None:
         times = [cell.timing.seconds for cell in field.cells if cell.timing]
@@ -163,4 +173,5 @@ def _title(row: str, found: Sequence[Field]) -> str:
 
 def _effort(plan: str) -> float:
     """Plans by what they cost: a starred one lies between its count and the next; no plan is the most."""
-    return float(plan.rstrip("*")) + 0.5 * plan.endswith("*") if plan.rstrip("*").isdecimal() else 1e9
+    steps = plan.rstrip("*+")
+    return float(steps) + {"*": 0.5, "+": 0.25}.get(plan[-1], 0.0) if steps.isdecimal() else 1e9

@@ -123,14 +123,16 @@ def load_cell(path: Path) -> Cell:
         return cell
     except (OSError, AttributeError, KeyError, TypeError, UnicodeDecodeError, json.JSONDecodeError) as error:
         cause = f"{type(error).__name__}: {error}"
-        raise ResultsError(f"a file of `fewstep evaluate` was required, {path} is none ({cause}): delete it") from error
+        raise ResultsError(
+            f"a file of `fewstep shapebench` was required, {path} is none ({cause}): delete it"
+        ) from error
 
 
 def load_cells(folder: Path) -> list[Cell]:
     """All cells of a folder. Raises ResultsError when there are none or they differ in protocol."""
     paths = sorted(folder.glob("*.json")) if folder.is_dir() else []
     if not paths:
-        raise ResultsError(f"a folder with results was required, '{folder}' has none: run `fewstep evaluate` first")
+        raise ResultsError(f"a folder with results was required, '{folder}' has none: run `fewstep shapebench` first")
     cells = [load_cell(path) for path in paths]
     for cell in cells[1:]:
         require_same_protocol(cells[0].protocol, cell.protocol, folder)

@@ -11,18 +11,9 @@ from typing import Protocol as Interface
 
 import torch
 
-from fewstep.checkpoints.hub import fetch
-from fewstep.checkpoints.model_files import read_model
-from fewstep.evaluation.measure import (
-    Measurement,
-    Prompts,
-    measure,
-    measure_round_trip,
-    measure_truth,
-    serves,
-    world_of,
-)
-from fewstep.evaluation.provenance import fingerprint, git_commit, module_fingerprint
+from fewstep.evaluation.entries import PLANS, Entry, require_distinct
+from fewstep.evaluation.measure import Measurement, Prompts, measure, measure_round_trip, measure_truth, world_of
+from fewstep.evaluation.provenance import fingerprint, git_commit
 from fewstep.evaluation.results import (
     CONTROLS,
     Cell,
@@ -36,12 +27,11 @@ from fewstep.evaluation.scores import summarise
 from fewstep.evaluation.shapebench import frozen_normalisation
 from fewstep.files import require_writable
 from fewstep.hardware import Precision
-from fewstep.models.checkpoint_dir import Passport
+from fewstep.models.fingerprint import module_fingerprint
 from fewstep.pipeline import Pipeline
 from fewstep.sheets import contact_sheet
 from fewstep.video import write_image
 
-PLANS = ("4", "2*", "2", "1*", "1")
 SHOWN = 8
 """Clips on a contact sheet."""
 
@@ -69,41 +59,6 @@ class Watcher(Interface):
     def advance(self, clips: int) -> None: ...
 
     def end(self, cell: Cell, kept: bool) -> None: ...
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A model and the row of the table that it belongs to; several models of one row are its training seeds."""
-
-    row: str
-    folder: Path
-    passport: Passport
-
-    @classmethod
-    def parse(cls, words: str) -> Entry:
-        """`MODEL`, whose row follows from how it was trained, or `ROW=MODEL`."""
-        row, equals, name = words.partition("=") if not Path(words).exists() else ("", "", words)
-        folder = fetch(name if equals else words)
-        passport = read_model(folder).passport
-        row = row if equals else row_of(passport)
-        if not row or row in CONTROLS:
-            raise ValueError(f"a row needs a name other than {' and '.join(CONTROLS)}, got '{words}': choose another")
-        return cls(row, folder, passport)
-
-    def plans(self, settings: Settings) -> tuple[str, ...]:
-        """The plans asked for that the model can serve; a teacher has one of its own."""
-        if self.passport.kind == "teacher":
-            return (str(settings.teacher_steps),)
-        return tuple(plan for plan in settings.plans if serves(self.passport, plan))
-
-
-def row_of(passport: Passport) -> str:
-    """The row of a model by its kind and recipe, else its own name."""
-    if passport.kind == "teacher":
-        return "teacher"
-    family = (passport.trained_by or "").partition(".")[0]
-    rows = {"ode": "init", "self_forcing": f"dmd{len(passport.levels)}", "asd": "asd"}
-    return rows.get(family, passport.name)
 
 
 @dataclass
@@ -178,11 +133,11 @@ class Evaluation:
                 kind=passport.kind,
                 model=passport.name,
                 plan=plan,
-                training_seed=passport.seed or 0,
+                training_seed=entry.training_seed,
                 fingerprint=name,
                 trained_by=passport.trained_by or "",
             )
-            for plan in entry.plans(settings)
+            for plan in entry.plans(settings.plans, settings.teacher_steps)
         ]
 
 
@@ -214,26 +169,16 @@ def evaluate(entries: Sequence[Entry], out: Path, settings: Settings, watcher: W
 
 def count_cells(entries: Sequence[Entry], settings: Settings) -> int:
     """Cells of a run, controls included."""
-    return len(CONTROLS) + sum(len(entry.plans(settings)) for entry in entries)
+    return len(CONTROLS) + sum(len(entry.plans(settings.plans, settings.teacher_steps)) for entry in entries)
 
 
 def _check(entries: Sequence[Entry], settings: Settings) -> None:
-    if not entries:
-        raise ValueError("one model or more is required, got none: name bundled models or folders")
+    require_distinct(entries)
     for name in ("batch", "timed", "teacher_steps"):
         if getattr(settings, name) < 1:
             raise ValueError(f"{name} must be 1 or more, got {getattr(settings, name)}")
     if not 0 <= settings.seed < 2**31:
         raise ValueError(f"seed must be a whole number from 0 to {2**31 - 1}, got {settings.seed}")
-    claimed: dict[tuple[str, int], Path] = {}
-    for entry in entries:
-        key = (entry.row, entry.passport.seed or 0)
-        if key in claimed:
-            raise ValueError(
-                f"models of one row must differ in their training seed, '{claimed[key]}' and '{entry.folder}' are both "
-                f"'{entry.row}' of seed {key[1]}: name another row, as in other={entry.folder}"
-            )
-        claimed[key] = entry.folder
 
 
 def _protocol(settings: Settings, prompts: Prompts) -> Protocol:

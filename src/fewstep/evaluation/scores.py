@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from fewstep.evaluation.intervals import interval, resampled_means
 from fewstep.evaluation.quality import QUALITY
 from fewstep.evaluation.semantics import SEMANTIC
 from fewstep.evaluation.shapebench import (
@@ -18,6 +17,7 @@ from fewstep.evaluation.shapebench import (
     ClipScores,
     frozen_normalisation,
 )
+from fewstep.metrics.intervals import interval, resampled_means
 
 TOTALS = ("semantic", "quality", "total")
 COMPANIONS = ("recognition_rate", "facts_true", "dynamic_tracked", "dynamic_flow", "drift")
@@ -63,5 +63,8 @@ def resample(seeds: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
 
 def summarise(clips: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Mean and interval over clips of everything."""
-    found = {name: interval(values) for name, values in resample([values_of(clips)]).items()}
-    return {name: vars(found[name]) for name in (*TOTALS, *MEASURES)}
+    found = {name: interval(values, len(clips)) for name, values in resample([values_of(clips)]).items()}
+    return {
+        name: {"mean": found[name].value, "low": found[name].low, "high": found[name].high}
+        for name in (*TOTALS, *MEASURES)
+    }

@@ -1,4 +1,4 @@
-"""`fewstep evaluate`: score models at every step plan on the same prompts and noise."""
+"""`fewstep shapebench`: score models at every step plan on the same prompts and noise."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Options:
 
 def main(argv: Sequence[str]) -> None:
     """Measure what is missing, write it, and print the table."""
-    options = tyro.cli(Options, prog="fewstep evaluate", args=list(argv))
+    options = tyro.cli(Options, prog="fewstep shapebench", args=list(argv))
     if options.threads is not None and options.threads < 1:
         raise ValueError(f"--threads must be 1 or more, got {options.threads}")
     require_writable(options.output / "_.json")
@@ -58,8 +58,9 @@ def main(argv: Sequence[str]) -> None:
     import torch
 
     from fewstep.commands.table import show
+    from fewstep.evaluation.entries import Entry
     from fewstep.evaluation.results import load_cells
-    from fewstep.evaluation.run import Entry, Settings, count_cells, evaluate
+    from fewstep.evaluation.run import Settings, count_cells, evaluate
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
@@ -86,7 +87,8 @@ class _Bar:
         self.progress.advance(self.task, clips)
 
     def end(self, cell: Cell, kept: bool) -> None:
-        from fewstep.evaluation.intervals import Interval
+        from fewstep.metrics.base import Estimate
 
-        value = Interval(**cell.summary["semantic"])
+        found = cell.summary["semantic"]
+        value = Estimate(found["mean"], found["low"], found["high"], len(cell.clips))
         self.progress.console.print(f"{self.name}: Semantic {value}{', from before' if kept else ''}", highlight=False)
