@@ -18,7 +18,7 @@ TRIAL = 3
 """Cycles run first, to learn how long one takes here."""
 BATCH, RATIO = 8, 2
 """Fewer clips and fewer fake-score updates than the full recipe: a minute is short."""
-RATE, SCORE_RATE, AVERAGE = 1e-4, 2e-4, 0.9
+RATE, SCORE_RATE, AVERAGE = 3e-4, 6e-4, 0.9
 
 
 @dataclass(frozen=True)

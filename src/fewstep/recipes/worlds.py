@@ -16,17 +16,17 @@ from fewstep.training.recipe import ClipConfig, Recipe, Runtime, Stage
 SHAPES_SHIFT = 3.0
 """Warp of noise levels for 8 x 8 latents; Wan's 5 is for 60 x 104, which have more redundancy to drown."""
 WAN_SHIFT = 5.0
-SHAPES_GUIDANCE = 2.0
-"""Of the embedded teacher, usual convention: of 1, 1.5, 2 and 3 the best of its own samples; Wan takes 5."""
-SHAPES_SCORE_GUIDANCE = 1.5
-"""Of the teacher's score in distillation: at 4, which Wan takes, DMD ruins a student of this size."""
+SHAPES_GUIDANCE = 3.0
+"""Of the embedded teacher, usual convention; Wan takes 5."""
+SHAPES_SCORE_GUIDANCE = 2.5
+"""Of the teacher's score in distillation, of 1.5 and 2.5 the better (the model card has the trials); Wan takes 4."""
 SHAPES_CYCLES = 80
 """Cycles, so generator updates, of every embedded student: the comparison is at equal generator updates."""
 SHAPES_MATCHING: dict[str, Any] = {
     "shift": SHAPES_SHIFT,
     "guidance": SHAPES_SCORE_GUIDANCE,
-    "generator_optim": OptimConfig(lr=7e-5, clip=10.0, warmup=5, ema=0.95, ema_start=20),
-    "fake_score_optim": OptimConfig(lr=2e-4, clip=10.0, warmup=5),
+    "generator_optim": OptimConfig(lr=3e-4, clip=10.0, warmup=5, ema=0.95, ema_start=20),
+    "fake_score_optim": OptimConfig(lr=6e-4, clip=10.0, warmup=5),
 }
 """What the configs of the embedded students have in common beside `SHAPES.student`."""
 
