@@ -74,7 +74,8 @@ RERUNS    = $(filter-out asd.shapes,$(foreach recipe,$(COMPARED),$(foreach seed,
 results: install  ## Train the students of all seeds, score them at every plan, print the table (hours)
 	@set -e; for run in $(RERUNS); do case $$run in *.seed*) seed=$${run##*.seed};; *) seed=0;; esac; \
 	  $(BIN)/fewstep train $${run%.seed*} --seed $$seed --out $(RUNS)/$$run; done
-	$(BIN)/fewstep shapebench shapes-teacher shapes-init shapes-asd $(RERUNS:%=$(RUNS)/%/model) --output $(RESULTS)
+	$(BIN)/fewstep shapebench shapes-teacher shapes-init shapes-asd $(RERUNS:%=$(RUNS)/%/model) \
+	  --clips 128 --batch 16 --output $(RESULTS)
 	$(BIN)/fewstep table $(RESULTS)
 	$(BIN)/python -m fewstep.bundle scores $(RESULTS)
 
