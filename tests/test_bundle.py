@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+import fewstep
 from fewstep.bundle import bundle, record_scores
 from fewstep.checkpoints.folders import find_parts
 from fewstep.checkpoints.open import open_transformer
@@ -94,3 +97,10 @@ def test_measured_scores_reach_the_passport_of_their_model_only(runs, tmp_path):
         save_cell(cell, tmp_path / "results")
     (written,) = record_scores(tmp_path / "results")
     assert read_passport(written.parent).scores == {"semantic@1*": 61.3}
+
+
+def test_the_embedded_models_stay_small_enough_to_ship():
+    folder = Path(fewstep.__file__).parent / "assets"
+    bytes_of = {name.name: sum(f.stat().st_size for f in name.rglob("*")) for name in folder.iterdir() if name.is_dir()}
+    assert sum(size for name, size in bytes_of.items() if name != "shapes-features") < 16e6
+    assert sum(bytes_of.values()) < 20e6
