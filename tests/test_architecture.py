@@ -126,6 +126,14 @@ def test_relative_links_of_the_documents_exist(path):
     assert not missing
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_table_of_the_documents_has_a_header(path):
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    tables = re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE)
+    headless = [rows for rows in tables if not re.match(r".*\n\|[-:| ]+\|\n", rows)]
+    assert not headless
+
+
 def pictured_modules() -> set[str]:
     """Paths in the tree picture of docs/architecture.md: two spaces a level, a name, then what it is for."""
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")

@@ -64,6 +64,14 @@ def test_room_is_asked_for_before_the_window_slides():
         Context(sink=3, window=6).require_room(4)
 
 
+def test_a_first_chunk_has_nothing_before_it_and_needs_room_for_itself_alone():
+    context = Context(sink=3, window=6)
+    context.require_room(3, first=6)
+    assert context.sees(0, 6) == (range(0), range(6))
+    with pytest.raises(ValueError, match="window=6 cannot hold a first chunk of 7"):
+        context.require_room(3, first=7)
+
+
 def test_runs_join_neighbours():
     assert runs((0, 1, 2, 5)) == ((0, 3), (5, 6))
     assert runs(()) == ()

@@ -72,6 +72,7 @@ def test_a_passport_survives_json():
             {"context": {"sink": 2, "window": 3}},
             "cannot hold sink=2 and a chunk of 2 frames; use a window of at least 4",
         ),
+        ({"layout": {"chunk": 1, "first": 4}}, "window=3 cannot hold a first chunk of 4 frames"),
         ({"begins_with": "music"}, "begins_with must be text, image, either or not there, got 'music'"),
         ({"layout": 3}, "wrong kind"),
         ({"levles": []}, "perhaps you meant 'levels'"),

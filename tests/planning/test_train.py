@@ -10,8 +10,8 @@ import torch
 
 from fewstep.planning.plan import Plan
 from fewstep.planning.train import cast_of, plan_recipe, plan_stage, switches
-from fewstep.planning.turns import at_full_depth, rehearse_turns
-from fewstep.recipes import asd, ode, self_forcing, text
+from fewstep.planning.turns import at_full_depth, latent_shape, rehearse_turns
+from fewstep.recipes import asd, causal_forcing, ode, self_forcing, teacher, text
 from fewstep.training.recipe import RecipeError
 
 GB = 1e9
@@ -69,7 +69,8 @@ def test_asd_fits_an_h200_and_an_offloaded_teacher_lets_it_into_80_gb(plan: Plan
 def test_every_outcome_of_a_draw_counts_alike():
     recipe = asd.tiny()
     stage = recipe.stages[-1]
-    turns = rehearse_turns(stage, cast_of(recipe, stage), dtype=torch.float32, checkpointing=False).turns
+    cast, clip = cast_of(recipe, stage), latent_shape(recipe, stage)
+    turns = rehearse_turns(stage, cast, clip, dtype=torch.float32, checkpointing=False).turns
     times = {kind[:2]: sum(t.times for k, t in turns.items() if k[:2] == kind[:2]) for kind in turns}
     assert times == {
         ("generator", "generator_loss"): 1,
@@ -90,7 +91,8 @@ def test_costs_of_a_deep_network_follow_from_those_of_shallow_ones():
         teacher=replace(cast.teacher, num_layers=4),
     )
     options = {"dtype": torch.float32, "checkpointing": True}
-    told, real = at_full_depth(stage, deep, **options), rehearse_turns(stage, deep, **options)
+    clip = latent_shape(recipe, stage)
+    told, real = at_full_depth(stage, deep, clip, **options), rehearse_turns(stage, deep, clip, **options)
     assert told.players == real.players
     for kind, turn in real.turns.items():
         assert told.turns[kind].flops == pytest.approx(turn.flops)
@@ -118,6 +120,20 @@ def test_more_gpus_share_what_lasts():
 def test_checkpointing_is_offered_where_it_is_off():
     ways = switches(ode.tiny(), 1, 1.0)
     assert ways[0].say == "--runtime.gradient-checkpointing"
+
+
+def test_clips_of_a_teacher_are_the_recipes_and_pictures_are_one_frame_of_them():
+    recipe = teacher.shapes()
+    shapes = {stage.name: latent_shape(recipe, stage) for stage in recipe.stages}
+    assert shapes == {name: (frames, 16, 8, 8) for name, frames in zip(shapes, (1, 9, 1, 9), strict=True)}
+    pictures, clips, *_ = plan_recipe(replace(recipe, preset="tiny"))
+    ratio = clips.flops / pictures.flops
+    assert 9 / 8 < ratio < 2, "an eighth of the clips with nine times the tokens, which attend to each other"
+
+
+def test_a_bidirectional_teacher_of_tiny_clips_costs_about_half_of_a_teacher_forced_one():
+    bidirectional, forced, _ = plan_recipe(causal_forcing.tiny_consistency())
+    assert 0.4 < bidirectional.flops / forced.flops < 0.6
 
 
 def test_recipes_of_small_networks_are_refused_with_the_reason():

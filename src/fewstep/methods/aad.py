@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -16,8 +16,8 @@ from fewstep.diffusion.flow import shift_sigma
 from fewstep.diffusion.noise import UniformNoise
 from fewstep.diffusion.rng import Rng
 from fewstep.diffusion.steps import StepPlan
-from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn
-from fewstep.methods.inputs import ScoreNetworks, clip_of, make_discriminator, require_geometry, required
+from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn, require_literals
+from fewstep.methods.inputs import ScoreNetworks, Teaching, clip_of, make_discriminator, require_geometry, required
 from fewstep.models.cache import Context
 from fewstep.models.discriminator import DiscriminatorConfig
 from fewstep.models.layout import ChunkLayout
@@ -30,6 +30,8 @@ from fewstep.types import Latents
 class AADConfig:
     """Hyper-parameters of stage III on Wan 14B; labels such as B10 name open points of the paper, see the page."""
 
+    taught_by: ClassVar[Teaching] = "bidirectional"
+    """A teacher that makes clips as a whole."""
     levels: tuple[float, ...] = (1.0,)
     """Noise levels of the student's steps: one, or two for the 2-NFE variant, `(1.0, 0.8333)` (App. B)."""
     exits: Literal["random", "last"] = "random"
@@ -90,6 +92,7 @@ class AADConfig:
     """AdamW of the heads (§4); no average."""
 
     def __post_init__(self) -> None:
+        require_literals(self)
         require_geometry(self.layout, self.context, self.latent_shape[0], self.first_frame)
         if self.latent_shape[0] <= self.layout.chunk and self.first_frame == "either":
             raise ValueError(

@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
 from fewstep.diffusion.noise import DiscreteNoise, UniformNoise
 from fewstep.diffusion.rng import Rng
 from fewstep.diffusion.steps import Schedule, StepPlan, shifted_levels
-from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn
-from fewstep.methods.inputs import ScoreNetworks, clip_of, make_discriminator, require_geometry, required
+from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn, require_literals
+from fewstep.methods.inputs import ScoreNetworks, Teaching, clip_of, make_discriminator, require_geometry, required
 from fewstep.models.cache import Context
 from fewstep.models.discriminator import DiscriminatorConfig
 from fewstep.models.layout import ChunkLayout
@@ -30,6 +30,8 @@ from fewstep.types import Latents, TextEmbeds
 class ASDConfig:
     """Hyper-parameters of ASD on Wan 1.3B; labels such as A5 name the open points of the paper, settled on the page."""
 
+    taught_by: ClassVar[Teaching] = "bidirectional"
+    """A teacher that makes clips as a whole."""
     levels: tuple[float, ...] = shifted_levels()
     """Noise levels of the longest sampler, t_1..t_N (4.1: four steps)."""
     sampling: Schedule = "prefix"
@@ -96,6 +98,7 @@ class ASDConfig:
     """AdamW of the heads (App. A read literally; slow for new parameters, raise it when the gap stays flat at 0)."""
 
     def __post_init__(self) -> None:
+        require_literals(self)
         require_geometry(self.layout, self.context, self.latent_shape[0])
         steps, logits = StepPlan.uniform(self.levels).steps, self.discriminator.num_logits
         if steps < 2 and self.real == "ahead":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,19 @@ class OptimConfig:
     """Decay of the exponential moving average of the weights; None keeps none."""
     ema_start: int = 0
     """Updates of this player after which the average starts, as a copy."""
+
+    def __post_init__(self) -> None:
+        for name, value in (("betas", self.betas[0]), ("betas", self.betas[1]), ("ema", self.ema or 0.0)):
+            if not 0 <= value < 1:
+                raise ValueError(f"OptimConfig.{name} must lie in [0, 1), got {value}: an average that fades")
+
+
+def require_literals(config: Any) -> None:
+    """Raise ValueError unless every field of a config that is one of a few words has one of them."""
+    for name, hint in get_type_hints(type(config)).items():
+        if get_origin(hint) is Literal and (value := getattr(config, name)) not in get_args(hint):
+            words = ", ".join(map(repr, get_args(hint)))
+            raise ValueError(f"{type(config).__name__}.{name} must be one of {words}, got {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from fewstep.diffusion.flow import x0_from_v
 from fewstep.diffusion.noise import DiscreteNoise
 from fewstep.diffusion.ode import states_at
 from fewstep.diffusion.rng import Rng
 from fewstep.diffusion.steps import StepPlan, shifted_levels
-from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn
-from fewstep.methods.inputs import FirstFrame, StudentNetworks, require_geometry, required, trajectory_of
+from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn, require_literals
+from fewstep.methods.inputs import FirstFrame, StudentNetworks, Teaching, require_geometry, required, trajectory_of
 from fewstep.models.cache import Context
 from fewstep.models.dit import VideoDiT
 from fewstep.models.layout import ChunkLayout
@@ -27,6 +28,8 @@ from fewstep.objectives.regression import ode_regression_loss
 class CausalODEConfig:
     """Hyper-parameters of Causal Forcing's second stage, by ODE regression."""
 
+    taught_by: ClassVar[Teaching] = "causal"
+    """A teacher that makes clips chunk by chunk, in this layout and context."""
     levels: tuple[float, ...] = shifted_levels()
     """Noise levels of the student's steps; the trajectories hold the teacher's state at each, then the clean end."""
     layout: ChunkLayout = field(default_factory=lambda: ChunkLayout(chunk=3))
@@ -41,7 +44,9 @@ class CausalODEConfig:
     """AdamW of the student (Causal Forcing: 2e-6, betas (.9, .999), 1000 updates of 64 clips or more)."""
 
     def __post_init__(self) -> None:
+        require_literals(self)
         require_geometry(self.layout, self.context, self.latent_shape[0], self.first_frame)
+        StepPlan.uniform(self.levels)  # refuses what are no levels
 
     def build(self, networks: StudentNetworks, rng: Rng) -> CausalODE:
         return CausalODE(self, networks.student(), rng)

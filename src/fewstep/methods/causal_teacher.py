@@ -13,8 +13,8 @@ from typing import Literal
 from fewstep.diffusion.flow import add_noise
 from fewstep.diffusion.noise import UniformNoise
 from fewstep.diffusion.rng import Rng
-from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn
-from fewstep.methods.inputs import StudentNetworks, clip_of, drop_prompts, require_geometry, required
+from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn, require_literals
+from fewstep.methods.inputs import StudentNetworks, clip_of, drop_prompts, require_chance, require_geometry, required
 from fewstep.models.cache import Context
 from fewstep.models.dit import VideoDiT
 from fewstep.models.layout import ChunkLayout
@@ -41,6 +41,8 @@ class CausalTeacherConfig:
     """AdamW (Causal Forcing: 2e-6, betas (0, .999), 2000 updates of 64 clips or more)."""
 
     def __post_init__(self) -> None:
+        require_literals(self)
+        require_chance("CausalTeacherConfig.text_drop", self.text_drop)
         require_geometry(self.layout, self.context, self.latent_shape[0])
 
     def build(self, networks: StudentNetworks, rng: Rng) -> CausalTeacher:

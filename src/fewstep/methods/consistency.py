@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 
@@ -16,9 +17,9 @@ from fewstep.diffusion.guidance import guided_velocity
 from fewstep.diffusion.noise import DiscreteNoise
 from fewstep.diffusion.ode import ode_grid
 from fewstep.diffusion.rng import Rng
-from fewstep.diffusion.steps import shifted_levels
-from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn
-from fewstep.methods.inputs import FirstFrame, TaughtNetworks, clip_of, require_geometry, required
+from fewstep.diffusion.steps import StepPlan, shifted_levels
+from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn, require_literals
+from fewstep.methods.inputs import FirstFrame, TaughtNetworks, Teaching, clip_of, require_geometry, required
 from fewstep.models.cache import Context
 from fewstep.models.dit import VideoDiT
 from fewstep.models.layout import ChunkLayout
@@ -30,6 +31,8 @@ from fewstep.types import Latents, MoreLatents, Sigma, TextEmbeds
 class ConsistencyConfig:
     """Hyper-parameters of Causal Forcing's second stage, by consistency distillation."""
 
+    taught_by: ClassVar[Teaching] = "causal"
+    """A teacher that makes clips chunk by chunk, in this layout and context."""
     levels: tuple[float, ...] = shifted_levels()
     """Noise levels that the result is sampled at; training covers all levels of the grid, and so these."""
     layout: ChunkLayout = field(default_factory=lambda: ChunkLayout(chunk=3))
@@ -53,7 +56,9 @@ class ConsistencyConfig:
     3000 updates or more). The average is also the result."""
 
     def __post_init__(self) -> None:
+        require_literals(self)
         require_geometry(self.layout, self.context, self.latent_shape[0], self.first_frame)
+        StepPlan.uniform(self.levels)  # refuses what are no levels
         if self.grid < 2 or self.optim.ema is None or self.optim.ema_start:
             raise ValueError(
                 "consistency distillation needs a grid of 2 steps or more and a running average from the first update "

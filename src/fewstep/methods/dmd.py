@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 
 from fewstep.diffusion.noise import UniformNoise
 from fewstep.diffusion.rng import Rng
 from fewstep.diffusion.steps import StepPlan, shifted_levels
-from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn
-from fewstep.methods.inputs import FirstFrame, ScoreNetworks, clip_of, require_geometry, required
+from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn, require_literals
+from fewstep.methods.inputs import FirstFrame, ScoreNetworks, Teaching, clip_of, require_geometry, required
 from fewstep.models.cache import Context
 from fewstep.models.layout import ChunkLayout
 from fewstep.objectives.dmd import DistributionMatching
@@ -28,6 +28,8 @@ from fewstep.types import MoreLatents, TextEmbeds
 class DMDConfig:
     """Hyper-parameters of Self Forcing's DMD on Wan 1.3B; the page lists what differs from their code and why."""
 
+    taught_by: ClassVar[Teaching] = "bidirectional"
+    """A teacher that makes clips as a whole."""
     levels: tuple[float, ...] = shifted_levels()
     """Noise levels of the student's steps. ASD App. A retrains students with raw lists (1000,) and (1000, 500):
     `(1.0,)` and `(1.0, 0.8333)`."""
@@ -68,7 +70,9 @@ class DMDConfig:
     """AdamW of the fake score (Self Forcing: 4e-7)."""
 
     def __post_init__(self) -> None:
+        require_literals(self)
         require_geometry(self.layout, self.context, self.latent_shape[0], self.first_frame)
+        StepPlan.uniform(self.levels)  # refuses what are no levels
         if self.ratio < 1:
             raise ValueError(
                 f"DMDConfig.ratio counts fake-score updates per generator update, at least 1; got {self.ratio}"

@@ -21,6 +21,11 @@ FirstFrame = Literal["generated", "given"]
 """Where a clip's first latent frame comes from: the student's first chunk, or a real clip, as its image (AAD-1)."""
 
 
+Teaching = Literal["bidirectional", "causal"]
+"""How the clips of a method's teacher come about: as a whole, or chunk by chunk behind clean ones. Configs of methods
+that have a teacher say it as `taught_by`."""
+
+
 @runtime_checkable
 class StudentNetworks(Protocol):
     """The network that a stage trains."""
@@ -76,7 +81,7 @@ def require_geometry(layout: ChunkLayout, context: Context, frames: int, first_f
             is not a chunk of its own.
     """
     layout.sizes(frames)
-    context.require_room(layout.chunk)
+    context.require_room(layout.chunk, layout.first)
     if first_frame == "given" and (layout.first != 1 or frames < 1 + layout.chunk):
         raise ValueError(
             "first_frame='given' makes the image a chunk of its own and needs at least one chunk behind it: "
@@ -125,6 +130,12 @@ def trajectory_of(batch: Batch, levels: Sequence[float], latent_shape: tuple[int
             f"the clean end, got {tuple(path.shape[1:])}; record them again with this config's levels and latent_shape"
         )
     return path
+
+
+def require_chance(name: str, chance: float) -> None:
+    """Raise ValueError for a chance that is none."""
+    if not 0 <= chance <= 1:
+        raise ValueError(f"{name} is a chance and must lie in [0, 1], got {chance}")
 
 
 def drop_prompts(text: TextEmbeds, null_text: TextEmbeds | None, chance: float, rng: Rng) -> TextEmbeds:

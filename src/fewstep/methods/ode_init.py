@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import nn
 
@@ -16,8 +17,8 @@ from fewstep.diffusion.noise import DiscreteNoise
 from fewstep.diffusion.ode import states_at
 from fewstep.diffusion.rng import Rng
 from fewstep.diffusion.steps import StepPlan, shifted_levels
-from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn
-from fewstep.methods.inputs import FirstFrame, StudentNetworks, require_geometry, required, trajectory_of
+from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn, require_literals
+from fewstep.methods.inputs import FirstFrame, StudentNetworks, Teaching, require_geometry, required, trajectory_of
 from fewstep.models.cache import Context
 from fewstep.models.layout import ChunkLayout
 from fewstep.objectives.regression import ode_regression_loss
@@ -27,6 +28,8 @@ from fewstep.objectives.regression import ode_regression_loss
 class ODEInitConfig:
     """Hyper-parameters of ODE regression (CausVid 4.2; Self Forcing's initialisation)."""
 
+    taught_by: ClassVar[Teaching] = "bidirectional"
+    """A teacher that makes clips as a whole."""
     levels: tuple[float, ...] = shifted_levels()
     """Noise levels of the student's steps; the trajectories hold the teacher's state at each, then the clean end."""
     layout: ChunkLayout = field(default_factory=lambda: ChunkLayout(chunk=3))
@@ -44,7 +47,9 @@ class ODEInitConfig:
     """AdamW of the student (CausVid: 2e-6, 3000 updates of 128 clips)."""
 
     def __post_init__(self) -> None:
+        require_literals(self)
         require_geometry(self.layout, self.context, self.latent_shape[0], self.first_frame)
+        StepPlan.uniform(self.levels)  # refuses what are no levels
 
     def build(self, networks: StudentNetworks, rng: Rng) -> ODEInit:
         return ODEInit(self, networks.student(), rng)

@@ -14,7 +14,7 @@ from fewstep.diffusion.flow import add_noise
 from fewstep.diffusion.noise import UniformNoise
 from fewstep.diffusion.rng import Rng
 from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn
-from fewstep.methods.inputs import StudentNetworks, drop_prompts, required
+from fewstep.methods.inputs import StudentNetworks, drop_prompts, require_chance, required
 from fewstep.objectives.regression import flow_matching_loss
 
 
@@ -34,6 +34,9 @@ class TeacherConfig:
         default_factory=lambda: OptimConfig(lr=1e-4, betas=(0.9, 0.95), clip=1.0, warmup=200, decay=True, ema=0.999)
     )
     """AdamW of the network; its average is the stage's result."""
+
+    def __post_init__(self) -> None:
+        require_chance("TeacherConfig.text_drop", self.text_drop)
 
     def build(self, networks: StudentNetworks, rng: Rng) -> Teacher:
         return Teacher(self, networks.student(), rng)

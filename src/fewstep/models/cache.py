@@ -53,8 +53,13 @@ class Context:
         sink = self.sink or 0
         return range(sink), range(stop - self.window + sink, stop)
 
-    def require_room(self, chunk: int) -> None:
-        """Raise ValueError unless the window, once it slides, holds the sink and a chunk of this many frames."""
+    def require_room(self, chunk: int, first: int | None = None) -> None:
+        """Raise ValueError unless the window, once it slides, holds the sink and a chunk of this many frames.
+
+        A first chunk of its own size has nothing before it, so that it only has to fit itself.
+        """
+        if self.window is not None and (first or 0) > self.window:
+            raise ValueError(f"Context.window={self.window} cannot hold a first chunk of {first} frames; widen it")
         sink = self.sink or 0
         if self.window is not None and chunk > self.window - sink:
             raise ValueError(

@@ -110,7 +110,7 @@ class Passport:
         if self.kind == "student":
             named_plan(self.levels, self.plan or f"{len(self.levels)}", self.schedule)
         if self.is_causal:
-            self.context.require_room(self.layout.chunk)
+            self.context.require_room(self.layout.chunk, self.layout.first)
             self.layout.sizes(self.latent_frames)
 
     @property

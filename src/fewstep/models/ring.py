@@ -52,13 +52,14 @@ class RingKVCache:
 
     @classmethod
     def allocate(cls, cfg: DiTConfig, like: Latents, kv: KV, slots: int) -> RingKVCache:
-        """Buffers of `slots` frames for clips of the batch and size of `like`, in the dtypes and on the device of `kv`.
+        """Buffers of `slots` frames of the size of `like`, for the batch and in the dtypes and on the device of `kv`.
 
-        Latents may be finer than the network computes: any keys and values that it made say how it does.
+        Latents may be finer than the network computes, and guidance takes two clips for each: any keys and values that
+        the network made say how it does.
         """
         rows, cols = like.shape[3] // cfg.patch[1], like.shape[4] // cfg.patch[2]
-        shape = (like.shape[0], slots * rows * cols, cfg.num_heads, cfg.head_dim)
         k, v = kv
+        shape = (len(k), slots * rows * cols, cfg.num_heads, cfg.head_dim)
         return cls([(k.new_empty(shape), v.new_empty(shape)) for _ in range(cfg.num_layers)], slots)
 
     def open(self, sizes: Sequence[int], context: Context) -> tuple[Plan, Sequence[Past]]:

@@ -31,7 +31,7 @@ def plan_stage(recipe: Recipe, stage: Stage, *, gpus: int = 1) -> Plan:
     """One stage of a recipe, on `gpus` that hold all lasting state in equal parts. Raises RecipeError, ModelError."""
     dtype = torch.float32 if recipe.runtime.precision == "float32" else torch.bfloat16
     cast = cast_of(recipe, stage)
-    rehearsed = _rehearsed(stage, cast, dtype, recipe.runtime.gradient_checkpointing)
+    rehearsed = _rehearsed(recipe, stage, cast, dtype)
     lasting, learned = {}, rehearsed.players
     for name, numbers in learned.items():
         lasting[f"{name}: weights"] = numbers * MASTER / gpus
@@ -103,11 +103,12 @@ def cast_of(recipe: Recipe, stage: Stage) -> Cast:
     return Cast(own, teacher, shape(recipe.fake_score) if recipe.fake_score else teacher)
 
 
-def _rehearsed(stage: Stage, cast: Cast, dtype: torch.dtype, checkpointing: bool) -> Rehearsed:
+def _rehearsed(recipe: Recipe, stage: Stage, cast: Cast, dtype: torch.dtype) -> Rehearsed:
     """Remembered, for most changes of a recipe leave its turns as they are."""
-    key = repr((stage.method, stage.batch, cast, dtype, checkpointing))
+    clip, checkpointing = latent_shape(recipe, stage), recipe.runtime.gradient_checkpointing
+    key = repr((stage.method, stage.batch, cast, clip, dtype, checkpointing))
     if key not in _memory:
-        _memory[key] = at_full_depth(stage, cast, dtype=dtype, checkpointing=checkpointing)
+        _memory[key] = at_full_depth(stage, cast, clip, dtype=dtype, checkpointing=checkpointing)
     return _memory[key]
 
 
@@ -136,7 +137,7 @@ def _sampling(
 ) -> Phase:
     """Sample clips, one at a time, with the averaged weights in the place of the generator's own."""
     name = next(iter(rehearsed.players))
-    vae, (_, _, rows, cols) = model_of(recipe.preset).vae, latent_shape(stage)
+    vae, (_, _, rows, cols) = model_of(recipe.preset).vae, latent_shape(recipe, stage)
     _, piece, _ = decoding(vae, rows, cols, 1, None, dtype)
     aside = rehearsed.players[name] * MASTER if name in rehearsed.averaged else 0
     making = max(_past(replace(stage, batch=1), cast.student, dtype, committed=False), piece.peak)

@@ -16,13 +16,19 @@ from fewstep.diffusion.rng import Rng
 from fewstep.methods.base import Batch, Method, Turn
 from fewstep.models.discriminator import DiscriminatorConfig
 from fewstep.models.dit import DiTConfig, VideoDiT
+from fewstep.models.presets import PRESETS
+from fewstep.planning.generate import SPATIAL
 from fewstep.planning.rehearsal import META, Cost, backward, meta, rehearsing
 from fewstep.planning.sizes import network
-from fewstep.training.recipe import Chunkwise, RecipeError, Stage, Streaming
+from fewstep.training.data import LatentData
+from fewstep.training.recipe import Chunkwise, Recipe, RecipeError, Stage, Streaming
+from fewstep.training.shards import ShardData
 
 CYCLES = 12
 """Cycles that are looked at: a multiple of the outcomes of every draw of up to four, so that each comes as often."""
 
+Clip = tuple[int, int, int, int]
+"""Frames, channels, rows and columns of latents."""
 
 FORWARD = "without gradient"
 """Marks the parts of the work that nothing is kept of, as rollouts are but for their last steps."""
@@ -132,9 +138,15 @@ class Rehearsed:
 
 
 def rehearse_turns(
-    stage: Stage, cast: Cast, *, dtype: torch.dtype, checkpointing: bool, only: Collection[Any] | None = None
+    stage: Stage,
+    cast: Cast,
+    clip: Clip,
+    *,
+    dtype: torch.dtype,
+    checkpointing: bool,
+    only: Collection[Any] | None = None,
 ) -> Rehearsed:
-    """A cycle of a stage's method on networks of `cast`, or those kinds of turns of it that `only` names.
+    """A cycle of a stage's method on networks of `cast` and clips, or those kinds of turns of it that `only` names.
 
     Raises RecipeError for methods of other networks.
     """
@@ -146,7 +158,7 @@ def rehearse_turns(
         for turn in method.turns(cycle):
             counted[_kind(turn)] += 1
             losses[_kind(turn)] = turn
-    batch = example(stage, cast.student)
+    batch = example(stage, cast.student, clip)
     costs = {}
     for kind, turn in losses.items():
         if only is not None and kind not in only:
@@ -158,11 +170,11 @@ def rehearse_turns(
     return Rehearsed(costs, numbers, averaged, "teacher" in _networks(method))
 
 
-def at_full_depth(stage: Stage, cast: Cast, *, dtype: torch.dtype, checkpointing: bool) -> Rehearsed:
+def at_full_depth(stage: Stage, cast: Cast, clip: Clip, *, dtype: torch.dtype, checkpointing: bool) -> Rehearsed:
     """`rehearse_turns` of networks of any depth, from those of a few blocks: all costs grow by the block."""
     few = {depth: min(depth, taps(stage)) for depth in cast.depths}
     options: dict[str, Any] = {"dtype": dtype, "checkpointing": checkpointing}
-    start = rehearse_turns(stage, cast.cut(few), **options)
+    start = rehearse_turns(stage, cast.cut(few), clip, **options)
     turns, players = dict(start.turns), dict(start.players)
     learning = {cast.student.num_layers, cast.fake_score.num_layers}
     for depth in cast.depths:
@@ -170,7 +182,8 @@ def at_full_depth(stage: Stage, cast: Cast, *, dtype: torch.dtype, checkpointing
         concerned = list(turns) if depth in learning else taught
         if depth == few[depth] or not concerned:
             continue
-        more = rehearse_turns(stage, cast.cut({**few, depth: few[depth] + 1}), only=concerned, **options)
+        deeper = cast.cut({**few, depth: few[depth] + 1})
+        more = rehearse_turns(stage, deeper, clip, only=concerned, **options)
         for kind in concerned:
             turns[kind] = _deeper(turns[kind], start.turns[kind], more.turns[kind], depth, depth - few[depth])
         for name in players:
@@ -212,17 +225,22 @@ def taps(stage: Stage) -> int:
     return len(stage.method.discriminator.layers) if isinstance(stage.method, Judging) else 2
 
 
-def example(stage: Stage, cfg: DiTConfig) -> Batch:
+def example(stage: Stage, cfg: DiTConfig, clip: Clip) -> Batch:
     """A batch with all that a method may look at, without data."""
-    shape = latent_shape(stage)
-    clip, text = (stage.batch, *shape), meta(stage.batch, cfg.text_len, cfg.text_dim)
+    text = meta(stage.batch, cfg.text_len, cfg.text_dim)
     states = len(stage.method.levels) + 1 if isinstance(stage.method, Streaming) else 1
-    return Batch(text=text, null_text=text, latents=meta(*clip), trajectory=meta(stage.batch, states, *shape))
+    return Batch(
+        text=text, null_text=text, latents=meta(stage.batch, *clip), trajectory=meta(stage.batch, states, *clip)
+    )
 
 
-def latent_shape(stage: Stage) -> tuple[int, int, int, int]:
-    """Frames, channels, rows and columns of a stage's clips."""
-    return stage.method.latent_shape if isinstance(stage.method, Chunkwise) else (21, 16, 60, 104)
+def latent_shape(recipe: Recipe, stage: Stage) -> Clip:
+    """Of a stage's clips: the method's, or the recipe's, cut as the data cuts them."""
+    if isinstance(stage.method, Chunkwise):
+        return stage.method.latent_shape
+    cut = stage.data.frames if isinstance(stage.data, LatentData | ShardData) else None
+    size, channels = recipe.clip, PRESETS[recipe.preset].in_channels
+    return cut or size.latent_frames, channels, size.height // SPATIAL, size.width // SPATIAL
 
 
 def _rehearse(method: Method, turn: Turn, batch: Batch, dtype: torch.dtype) -> tuple[Cost, dict[str, float]]:

@@ -11,6 +11,7 @@ from fewstep.methods.base import OptimConfig
 from fewstep.methods.causal_ode import CausalODEConfig
 from fewstep.methods.causal_teacher import CausalTeacherConfig
 from fewstep.methods.consistency import ConsistencyConfig
+from fewstep.models.cache import Context
 from fewstep.models.layout import ChunkLayout
 from fewstep.recipes import teacher
 from fewstep.recipes.worlds import SHAPES, SHAPES_GUIDANCE, SHAPES_SHIFT, TINY, WAN, WAN_RUNTIME, Size
@@ -95,7 +96,7 @@ def wan_1_3b_consistency() -> Recipe:
 
 def _chunks(size: Size) -> dict[str, Any]:
     """What the causal teacher has in common with its students."""
-    return {"latent_shape": size.latent_shape, "layout": ChunkLayout(chunk=size.chunk)}
+    return {"latent_shape": size.latent_shape, "layout": ChunkLayout(chunk=size.chunk), "context": Context()}
 
 
 def _paths(size: Size, *, steps: int, guidance: float, **settings: Any) -> TrajectoryData:

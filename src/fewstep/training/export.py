@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from fewstep.models.checkpoint_dir import BeginsWith, Passport, save_model, shar
 from fewstep.models.dit import VideoDiT
 from fewstep.models.text import TextEncoder
 from fewstep.models.vae import VideoVAE
+from fewstep.revision import git_commit
 from fewstep.training.data import Source
 from fewstep.training.materials import Materials
 from fewstep.training.recipe import Beginning, Chunkwise, Recipe, Respaceable, Stage, Streaming
@@ -66,7 +66,7 @@ def make_passport(recipe: Recipe, stage: Stage, steps: int, components: dict[str
         "trained_by": recipe.name,
         "seed": recipe.seed,
         "steps": steps,
-        "commit": source_commit(),
+        "commit": git_commit(),
     }
     if isinstance(method, Chunkwise):
         facts |= {"latent_frames": method.latent_shape[0], "layout": method.layout, "context": method.context}
@@ -79,13 +79,3 @@ def make_passport(recipe: Recipe, stage: Stage, steps: int, components: dict[str
         "begins_with": BEGINS_WITH[method.first_frame if isinstance(method, Beginning) else "generated"],
     }
     return Passport(kind="student", **facts)
-
-
-def source_commit() -> str | None:
-    """The revision of the code that runs, where it runs from a checkout."""
-    command = ["git", "rev-parse", "--short=12", "HEAD"]
-    try:
-        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None

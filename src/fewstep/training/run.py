@@ -12,6 +12,7 @@ from typing import Any
 from fewstep.diffusion.rng import Rng
 from fewstep.files import write_text
 from fewstep.hardware import pick_device, pick_dtype
+from fewstep.training.agreement import require_agreement
 from fewstep.training.checkpoint import load_newest, load_state, save_checkpoint, save_state, saved_steps
 from fewstep.training.data import Source
 from fewstep.training.export import export_model
@@ -38,18 +39,21 @@ def run_recipe(
     """Train every stage of a recipe in `out_dir`, from where an earlier run stopped; returns the model folder.
 
     `cache` holds what is computed once and may be shared between runs. `on_cycle(stage, cycle)` observes every cycle.
-    Raises RecipeError when the folder belongs to another recipe, OutputError when it cannot be written.
+    Raises RecipeError when the folder belongs to another recipe or the parts of a stage do not agree, OutputError when
+    it cannot be written.
     """
-    out = Path(out_dir)
+    out, models, runs = Path(out_dir), dict[str, Path](), list[StageRun]()
+    for stage in recipe.stages:
+        model = out / "model" if stage is recipe.stages[-1] else out / stage.name / "model"
+        runs.append(StageRun(recipe, stage, out / stage.name, model, dict(models), Path(cache or out.parent / "cache")))
+        models[stage.name] = model
+        if not runs[-1].is_done:
+            require_agreement(recipe, stage)  # of every stage before the first, which may take days
     _claim(out, recipe, resume)
     display = display or make_display(recipe.runtime.log_seconds)
-    models: dict[str, Path] = {}
     try:
-        for stage in recipe.stages:
-            model = out / "model" if stage is recipe.stages[-1] else out / stage.name / "model"
-            run = StageRun(recipe, stage, out / stage.name, model, dict(models), Path(cache or out.parent / "cache"))
+        for run in runs:
             run.complete(display, on_cycle)
-            models[stage.name] = model
     finally:
         display.close()
     return out / "model"
@@ -80,11 +84,16 @@ class StageRun:
     """Model folders of the stages before."""
     cache: Path
 
-    def complete(self, display: Display, on_cycle: Callable[[str, Cycle], None] | None = None) -> None:
-        """Train to the stage's last cycle and export its model, or do nothing when that has been done."""
+    @property
+    def is_done(self) -> bool:
+        """Whether the stage was trained to its end and its model is there."""
         saved = saved_steps(self.folder / "checkpoints")
         trained = bool(saved and saved[-1] >= self.stage.steps) or (self.folder / STOPPED).is_file()
-        if trained and self.model.is_dir():
+        return trained and self.model.is_dir()
+
+    def complete(self, display: Display, on_cycle: Callable[[str, Cycle], None] | None = None) -> None:
+        """Train to the stage's last cycle and export its model, or do nothing when that has been done."""
+        if self.is_done:
             display.say(f"{self.stage.name}: done before, its model is in {self.model}")
             return
         (self.folder / STOPPED).unlink(missing_ok=True)

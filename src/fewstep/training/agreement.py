@@ -1,0 +1,66 @@
+"""What the parts of a stage require of each other: what a method learns from must be what its student will meet."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+from fewstep.checkpoints.hub import fetch
+from fewstep.checkpoints.model_files import read_model
+from fewstep.methods.inputs import Teaching
+from fewstep.models.checkpoint_dir import Passport
+from fewstep.training.data import TrajectoryData
+from fewstep.training.export import make_passport
+from fewstep.training.recipe import Chunkwise, Recipe, RecipeError, Stage, Streaming
+
+
+@runtime_checkable
+class Taught(Chunkwise, Protocol):
+    """The config of a method with a teacher, that says of what kind."""
+
+    taught_by: Teaching
+
+
+def require_agreement(recipe: Recipe, stage: Stage) -> None:
+    """Compare a stage's trajectories and teacher with what its method learns from; an untrained teacher may be any.
+
+    Raises RecipeError, and ModelError for a teacher that is nowhere.
+    """
+    method = stage.method
+    if not isinstance(method, Taught):
+        return
+    chunks: dict[str, Any] = {"layout": method.layout, "context": method.context}
+    if isinstance(method, Streaming) and isinstance(stage.data, TrajectoryData):
+        own: dict[str, Any] = {"levels": tuple(method.levels), "latent_shape": tuple(method.latent_shape)}
+        own |= chunks if method.taught_by == "causal" else {"layout": None}
+        _compare(own, stage.data, f"the trajectories of stage {stage.name!r}", "set the same in the stage's data")
+    if recipe.teacher is not None:
+        passport = _passport(recipe, recipe.teacher)
+        _require_kind(passport, method.taught_by, recipe.teacher, stage)
+        if method.taught_by == "causal":
+            advice = f"set the same in stage {stage.name!r}, or train another causal teacher"
+            _compare(chunks, passport, f"the clips of the teacher {recipe.teacher!r}", advice)
+
+
+def _compare(required: dict[str, Any], came: Any, what: str, advice: str) -> None:
+    for name, value in required.items():
+        if (other := getattr(came, name)) != value:
+            raise RecipeError(f"{what} must have the method's {name}, {value}, got {other}: {advice}")
+
+
+def _passport(recipe: Recipe, name: str) -> Passport:
+    """Of an earlier stage's result, as it is or will be, or of a model."""
+    earlier = {stage.name: stage for stage in recipe.stages}
+    if name in earlier:
+        return make_passport(recipe, earlier[name], earlier[name].steps, {})
+    return read_model(fetch(name)).passport
+
+
+def _require_kind(passport: Passport, kind: Teaching, name: str, stage: Stage) -> None:
+    told = "causal" if passport.causal_teacher else "bidirectional"
+    if passport.kind != "teacher" or told != kind:
+        came = f"a {told} teacher" if passport.kind == "teacher" else "a student"
+        where = "causal_forcing.shapes leaves one" if kind == "causal" else "teacher.shapes makes one, Wan 2.1 is one"
+        raise RecipeError(
+            f"{type(stage.method).__name__} of stage {stage.name!r} learns from a {kind} teacher, {name!r} is {came}: "
+            f"name another as the recipe's teacher ({where})"
+        )
