@@ -92,6 +92,15 @@ def test_guided_commits_may_ride_with_the_next_chunk(tiny_net, start):
 
 
 @torch.no_grad()
+def test_guidance_may_keep_its_past_in_a_ring(tiny_net, start):
+    noise, text, null = start
+    guided, plan = Guided(tiny_net, null, 2.5), StepPlan.uniform(LEVELS)
+    options = {"layout": ChunkLayout(2), "context": Context(0, 4), "rng": None}
+    ring, value = (rollout(guided, noise, text, plan, ring=ring, **options) for ring in (True, False))
+    torch.testing.assert_close(ring, value, **NEAR)
+
+
+@torch.no_grad()
 def test_a_clip_goes_on_from_a_prefix_that_guidance_sees_too(tiny_net, start):
     noise, text, null = start
     whole = clip_of(causal(3), tiny_net, start)

@@ -95,6 +95,16 @@ def test_costs_count_the_commit_of_a_prefix():
     assert Shot(ManySteps(50, 5.0, 5.0), 21, (16, 60, 104), 32_760).cost == (100, 0)
 
 
+def test_an_enhanced_second_chunk_needs_a_second_chunk():
+    named = replace(STUDENT, plan="1+")
+    for sampling in (choose_sampling(STUDENT, 1, None, None, second=4), choose_sampling(named, None, None, None)):
+        assert Shot(sampling, 6, (16, 4, 4), 24).num_steps == 5
+        with pytest.raises(ValueError, match=r"\(the plan N\+\) needs two chunks or more, the clip has 1"):
+            Shot(sampling, 3, (16, 4, 4), 12)
+        with pytest.raises(ValueError, match="the clip has 1"):
+            Shot(sampling, 6, (16, 4, 4), 24, prefix=torch.zeros(1, 3, 16, 4, 4))
+
+
 @pytest.mark.parametrize(("tokens", "batch"), [(144, 8), (2048, 8), (8192, 2), (32_760, 1), (75_600, 1)])
 def test_many_small_clips_are_made_at_once_and_large_ones_alone(tokens: int, batch: int):
     assert Shot(ManySteps(50, 5.0, 5.0), 21, (16, 60, 104), tokens).batch == batch

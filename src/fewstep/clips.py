@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from fewstep.hardware import Stopwatch
 from fewstep.manifest import Entry, Manifest, Settings, file_hash, named_file
 from fewstep.models.fingerprint import module_fingerprint
 from fewstep.pipeline import Pipeline
 from fewstep.rollout import OnStep
-from fewstep.shot import Shot, begin_with
-from fewstep.types import Frames
+from fewstep.shot import Shot, behind_pictures
+from fewstep.types import Frames, Picture
 from fewstep.video import CRF, Push, open_video, read_video, shrink
 
 
@@ -59,8 +58,9 @@ class ClipSet:
     """Keep a manifest beside the files, and make only what it lacks."""
     begins_with: Path | None = None
     """File that the shot's prefix was made from."""
-    pictures: Sequence[Path] = ()
-    """What the clips of each prompt begin with, in the place of the shot's prefix, which is of their kind."""
+    pictures: Sequence[Path | Picture] = ()
+    """What the clips of each prompt begin with, in the place of the shot's prefix, which is of their kind; files, where
+    a manifest names them."""
     scenes: Sequence[Mapping[str, Any]] = ()
     """What each prompt stands for exactly (`Settings.scene`)."""
     batch: int
@@ -144,12 +144,8 @@ class ClipSet:
         """The shot, with the batch's own pictures to begin with."""
         if not self.pictures:
             return self.shot
-        vae, stride = self.pipeline.vae, self.pipeline.vae.spatial_stride
-        size = (self.shot.shape[1] * stride, self.shot.shape[2] * stride)
-        with torch.inference_mode():
-            pictures = (self.pictures[take.index] for take in batch)
-            prefixes = [begin_with(self.pipeline.passport, vae, each, None, size) for each in pictures]
-        return replace(self.shot, prefix=torch.cat([each for each in prefixes if each is not None]))
+        pictures = (self.pictures[take.index] for take in batch)
+        return behind_pictures(self.shot, self.pipeline.passport, self.pipeline.vae, pictures)
 
     def _record(self, take: Take, batch: list[Take], seconds: dict[str, float]) -> None:
         if self._manifest is None or take.target is None or take not in self.missing:
@@ -196,7 +192,7 @@ class ClipSet:
 
     @cached_property
     def _beginnings(self) -> list[str]:
-        return list(map(named_file, self.pictures))
+        return [named_file(each) for each in self.pictures if isinstance(each, Path)]
 
     @cached_property
     def _common(self) -> Settings:

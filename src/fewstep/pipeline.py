@@ -124,9 +124,9 @@ class Pipeline:
         """Pictures of a clip of the length that the model was trained for."""
         return self.vae.pixel_frames(self.passport.latent_frames)
 
-    def plan(self, steps: int | None = None, first: int | None = None) -> StepPlan:
-        """A student's noise levels at `steps` per chunk, and `first` for the first chunk. Raises ValueError."""
-        return step_plan(self.passport, steps, first)
+    def plan(self, steps: int | None = None, first: int | None = None, second: int | None = None) -> StepPlan:
+        """A student's noise levels at `steps` per chunk, `first` or `second` for that chunk. Raises ValueError."""
+        return step_plan(self.passport, steps, first, second)
 
     @torch.inference_mode()
     def shot(
@@ -265,7 +265,6 @@ class Pipeline:
         if endless and options.get("frames") is not None:
             raise ValueError(f"a stream is endless or has a length, got endless and {options['frames']}: drop one")
         context = context or self.passport.context
-        context.require_room(self.passport.layout.chunk)
         if endless and context.window is None:
             raise ValueError(
                 "an endless stream needs a context with a window, got window=None: pass Context(window=...)"
@@ -273,6 +272,7 @@ class Pipeline:
         shot = self.shot(**options)
         assert isinstance(shot.sampling, Causal)
         layout, plan = shot.sampling.layout, shot.sampling.plan
+        context.require_room(layout.chunk, layout.first)
         sizes: Iterable[int] = (
             itertools.chain([layout.first or layout.chunk], itertools.repeat(layout.chunk))
             if endless

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -58,6 +59,15 @@ class Shot:
     """What the clip begins with, clean: a picture, or the end of another clip."""
     null: TextEmbeds | None = None
     """The unconditional branch of guidance, where there is one."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.sampling, Causal) and self.sampling.plan.enhanced:
+            chunks = len(self.sampling.layout.sizes(self.new_frames))
+            if chunks <= self.sampling.plan.enhanced:
+                raise ValueError(
+                    f"an enhanced second chunk (the plan N+) needs two chunks or more, the clip has {chunks}: "
+                    "make it longer, or choose a plan without a plus"
+                )
 
     @property
     def new_frames(self) -> int:
@@ -232,6 +242,14 @@ def begin_with(
         frames = np.stack([fit_picture(picture, *size) for picture in end[-count:]])
     pixels = torch.from_numpy(frames).movedim(-1, 1)[None]
     return vae.encode(from_uint8(pixels.to(next(vae.parameters()).device)))
+
+
+@torch.inference_mode()
+def behind_pictures(shot: Shot, passport: Passport, vae: VideoVAE, pictures: Iterable[PictureSource]) -> Shot:
+    """The shot of a batch whose clips begin with a picture each; `shot` begins with one too. Raises ValueError."""
+    rows, cols = (side * vae.spatial_stride for side in shot.shape[1:])
+    beginnings = (begin_with(passport, vae, picture, None, (rows, cols)) for picture in pictures)
+    return replace(shot, prefix=torch.cat([each for each in beginnings if each is not None]))
 
 
 def _require_trained(passport: Passport, image: bool, video: bool) -> None:

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from fewstep.bench.long import (
-    MEMORY_BOUND,
-    ChunkCost,
-    Flatness,
-    LongRollout,
-    Segment,
-    Settings,
-    at_the_end,
-    flatness,
-)
+from fewstep.bench.flatness import Flatness, at_the_end, flatness
+from fewstep.bench.long import MEMORY_BOUND, ChunkCost, LongRollout, Segment, Settings
 from fewstep.bench.long_chart import draw_long_rollout
 from fewstep.models.cache import Context
 
@@ -88,6 +81,18 @@ def test_conclusions_follow_from_what_was_measured():
     flat = made(chunks=64, segments=16, growing=0.5).flat
     assert (flat["memory of the process"].held, flat["time per picture"].held) == (False, False)
     assert flat["processor time per picture"].held is True
+
+
+def test_the_steps_are_told_with_the_chunk_that_takes_more():
+    settings = made(chunks=2, segments=0).settings
+    assert settings.told_steps == "1 step a chunk, 2 for the first"
+    assert replace(settings, enhanced=1).told_steps == "1 step a chunk, 2 for the second"
+    assert replace(settings, levels=((1.0, 0.5), (1.0, 0.5))).told_steps == "2 steps a chunk"
+
+
+def test_the_dynamic_degree_of_no_segment_is_told_in_words():
+    assert made(chunks=2, segments=0).told_dynamic_degree == "too short to tell"
+    assert made(chunks=64, segments=16).told_dynamic_degree == "25%"
 
 
 def test_a_rollout_too_short_to_judge_is_json_all_the_same():

@@ -4,17 +4,20 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+import fewstep
 from fewstep.bench.measure import measure, stream_flops
 from fewstep.bench.rates import quantile
 from fewstep.bench.subject import Subject
 from fewstep.cli import main
 from fewstep.diffusion.steps import StepPlan
 from fewstep.models.cache import KVCache
+from fewstep.models.layout import ChunkLayout
 from fewstep.models.presets import PRESETS
 from fewstep.planning.flops import cache_bytes, commit_flops, forward_flops
 from fewstep.planning.sizes import transformer_numbers
@@ -78,6 +81,21 @@ def test_a_report_has_every_figure(subject: Subject):
         assert stream.first_frame_ms > 0
         assert stream.period_ms["p50"] <= stream.period_ms["p90"]
     json.dumps(report.to_json())
+
+
+def test_a_student_that_goes_on_from_a_picture_is_streamed_behind_one(student: Path):
+    changes = {"begins_with": "image", "layout": ChunkLayout(4, first=1)}
+    pipe = fewstep.load(str(student), dtype="float32", device="cpu", passport=changes)
+    subject = Subject.from_pipeline(pipe, "a red ball")
+    assert (subject.given, subject.chunks, subject.pictures) == (1, (4, 4), 32)
+    assert len(list(pipe.stream("a red ball", image=np.zeros((32, 48, 3), np.uint8)))) == 1 + len(subject.chunks)
+    cfg, frame = subject.net.cfg, subject.tokens_per_frame
+    passes = [forward_flops(cfg, 4 * frame, seen * frame) for seen in (5, 9)]
+    commits = [commit_flops(cfg, frame, frame), commit_flops(cfg, 4 * frame, 5 * frame)]
+    assert stream_flops(subject, StepPlan.uniform((1.0,))) == pytest.approx(sum(passes) + sum(commits))
+    report = measure(subject, backend="eager", steps=(1,), commits=("sequential", "packed"), clips=1)
+    assert set(report.forward_ms) == set(report.packed_ms) == {5, 9}
+    assert all(set(stream.period_ms) == {"p50", "p90"} for stream in report.streams)
 
 
 def test_the_command_writes_tables_and_json(student: Path, tmp_path: Path, capsys):

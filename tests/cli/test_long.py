@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import fewstep
-from fewstep.bench.long import chunks_of, long_rollout
+from fewstep.bench.long import chunks_of, long_rollout, seconds_of
 from fewstep.cli import main
 from fewstep.models.cache import Context
 from fewstep.pipeline import Pipeline
@@ -63,6 +63,33 @@ def test_as_many_chunks_as_the_time_takes(pipe: Pipeline, seconds: float, chunks
 def test_nothing_to_show_or_no_time_is_refused(pipe: Pipeline, prompts, seconds):
     with pytest.raises(ValueError, match="a prompt and a time are required"):
         long_rollout(pipe, prompts, seconds)
+
+
+def test_more_prompts_than_chunks_are_refused_with_the_seconds_that_they_take(pipe: Pipeline):
+    words = ["a red ball", "a blue square", "a red ball"]
+    with pytest.raises(ValueError, match=r"0.5 seconds are 1 for 3 prompts: ask for 2.0 seconds or more"):
+        long_rollout(pipe, words, 0.5, steps=1)
+    assert seconds_of(pipe, 3) == 2.0  # 9 + 12 + 12 pictures at 16 a second
+    assert [chunk.prompt for chunk in long_rollout(pipe, words, 2.0, steps=1).chunks] == [0, 1, 2]
+
+
+def test_the_enhanced_second_chunk_is_reported_as_such(pipe: Pipeline):
+    settings = long_rollout(pipe, ["a red ball"], 1.0, steps=1, second=4).settings
+    assert ([len(levels) for levels in settings.levels], settings.enhanced) == ([4, 1], 1)
+
+
+@pytest.mark.parametrize("seconds", ["inf", "nan", "0", "-1"])
+def test_a_length_without_end_is_refused_before_anything_is_loaded(tmp_path: Path, capsys, seconds: str):
+    assert main(["long", "a red ball", "--model", "none", "--seconds", seconds, "-o", str(tmp_path / "out")]) == 2
+    assert "--seconds must be above 0 and have an end" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_clip_too_short_to_judge_says_so(student: Path, tmp_path: Path, capsys):
+    words = ["a red ball", "--model", student, "--seconds", 0.5, "--steps", 1, "--no-clip", "-o", tmp_path / "out"]
+    assert main(["long", *map(str, words)]) == 0
+    said = capsys.readouterr().out
+    assert "dynamic degree too short to tell" in " ".join(said.split())
+    assert "nan" not in said
 
 
 def test_the_command_writes_figures_picture_and_clip(student: Path, tmp_path: Path, capsys):

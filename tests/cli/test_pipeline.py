@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 
 import fewstep
 from fewstep.models.cache import Context
+from fewstep.models.layout import ChunkLayout
 from fewstep.pipeline import Pipeline
 
 
@@ -112,6 +114,10 @@ def test_recaching_tells_the_past_the_new_prompt_too(pipe: Pipeline):
 def test_a_window_without_room_is_refused_before_anything_is_made(pipe: Pipeline):
     with pytest.raises(ValueError, match="cannot hold sink=3 and a chunk of 3 frames; use a window of at least 6"):
         pipe.stream("a red ball", context=Context(sink=3, window=5))
+    own = replace(pipe.passport, layout=ChunkLayout(3, first=6))
+    wide = Pipeline(pipe.net, pipe.vae, pipe.text, own)
+    with pytest.raises(ValueError, match="window=5 cannot hold a first chunk of 6 frames"):
+        wide.stream("a red ball", context=Context(window=5))
 
 
 def test_a_bad_prompt_leaves_the_stream_as_it_was(pipe: Pipeline):

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from fewstep.evaluation.entries import serves
-from fewstep.evaluation.measure import Prompts, measure, measure_round_trip, measure_truth, world_of
+from fewstep.evaluation.measure import Prompts, measure, measure_round_trip, measure_truth, round_trip, world_of
 from fewstep.evaluation.provenance import fingerprint
 from fewstep.evaluation.results import ResultsError
 from fewstep.evaluation.scores import MEASURES, values_of
@@ -18,6 +18,7 @@ from fewstep.models.presets import PRESETS
 from fewstep.models.text import TextEncoder
 from fewstep.models.vae import VideoVAE
 from fewstep.pipeline import Pipeline
+from fewstep.shapes.render import render
 from fewstep.shapes.scene import World
 
 LEVELS = (1.0, 0.9, 0.75, 0.5)
@@ -63,7 +64,7 @@ def test_a_model_is_scored_clip_by_clip_and_timed_alone(pipe: Pipeline, prompts:
     assert [clip["index"] for clip in found.clips] == [0, 1, 2]
     assert [clip["caption"] for clip in found.clips] == list(prompts.captions)
     assert values_of(found.clips).shape == (3, len(MEASURES))
-    assert heard == [2, 1]
+    assert heard == [1, 1, 1]
     assert [clip.shape for clip in found.shown] == [(9, 64, 64, 3)] * 2
     assert (found.evaluations, found.commits) == (4 + 1 + 1, 2)
     assert found.timing.clips == 2
@@ -72,12 +73,33 @@ def test_a_model_is_scored_clip_by_clip_and_timed_alone(pipe: Pipeline, prompts:
 
 def test_every_plan_starts_from_the_same_noise(pipe: Pipeline, prompts: Prompts, monkeypatch: pytest.MonkeyPatch):
     seen: list[torch.Tensor] = []
-    generate = pipe.generate
-    watched = partial(generate, on_step=lambda chunk, step, x0: seen.append(x0) if chunk == step == 0 else None)
-    monkeypatch.setattr(pipe, "generate", watched)
+    pieces = pipe.pieces
+
+    def watch(chunk: int, step: int, x0: torch.Tensor) -> None:
+        if chunk == step == 0:
+            seen.append(x0)
+
+    monkeypatch.setattr(pipe, "pieces", lambda *args, **options: pieces(*args, **{**options, "on_step": watch}))
     for plan in ("4", "1"):
         measure(pipe, plan, prompts, timed=0)
     assert torch.equal(*seen)
+
+
+def test_a_clip_is_the_one_that_the_pipeline_makes(pipe: Pipeline, prompts: Prompts):
+    found = measure(pipe, "2*", prompts, seed=7, batch=2, timed=0)
+    made = pipe.generate(prompts.captions[:2], steps=2, first=4, seed=7, batch=2)
+    assert np.array_equal(np.stack(found.shown[:2]), made.frames)
+    assert (found.evaluations, found.commits) == (made.network_evaluations, made.commits)
+
+
+def test_a_model_that_goes_on_from_pictures_gets_the_first_frame_of_each_scene(pipe: Pipeline, prompts: Prompts):
+    student = Pipeline(pipe.net, pipe.vae, pipe.text, replace(pipe.passport, begins_with="image"))
+    found = measure(student, "1", prompts, batch=2, timed=1)
+    for scene, clip in zip(prompts.scenes, found.shown, strict=True):
+        given = round_trip(pipe.vae, render(scene, prompts.world, 1)[None])[0]
+        assert np.abs(clip[:1].astype(int) - given).max() <= 1
+    assert (found.evaluations, found.commits) == (2, 2)
+    assert found.timing.clips == 1
 
 
 def test_a_teacher_takes_euler_steps_and_counts_guidance_twice(prompts: Prompts):

@@ -41,6 +41,14 @@ def test_a_cell_comes_back_from_disk_as_it_was(tmp_path: Path):
     assert load_cell(save_cell(CELL, tmp_path)) == CELL
 
 
+def test_a_file_that_does_not_say_what_clips_begin_with_is_of_clips_from_text(tmp_path: Path):
+    path = save_cell(CELL, tmp_path)
+    plain = json.loads(path.read_text())
+    assert plain["protocol"].pop("begins_with") == "text"
+    path.write_text(json.dumps(plain))
+    assert load_cell(path) == CELL
+
+
 def test_what_is_not_a_number_is_null_on_disk(tmp_path: Path):
     nothing = {"mean": math.nan, "low": math.nan, "high": math.nan}
     path = save_cell(replace(CELL, summary={"semantic": nothing}), tmp_path)

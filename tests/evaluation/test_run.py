@@ -124,6 +124,19 @@ def test_shapebench_then_table_from_the_command_line(models, tmp_path: Path, cap
     assert "differ in seed 0 and 9" in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_table_holds_clips_that_begin_alike(models, tmp_path: Path, capsys):
+    model = str(write(tmp_path / "model", replace(STUDENT, begins_with="image")))
+    out = ["--plans", "1", "-o", str(tmp_path / "out"), *WORDS]
+    assert main(["shapebench", model, *out]) == 0
+    cell = json.loads((tmp_path / "out" / "asd-seed0-1.json").read_text())
+    assert (cell["protocol"]["begins_with"], cell["commits"]) == ("image", 1)
+    assert main(["table", str(tmp_path / "out"), "--markdown"]) == 0
+    assert "the first frames of their scenes" in capsys.readouterr().out
+    for mixed in ([model, f"other={models['asd']}"], [models["asd"]]):
+        assert main(["shapebench", *mixed, *out]) == 2
+        assert "begin" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

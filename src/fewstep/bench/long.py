@@ -12,6 +12,7 @@ from typing import Any, Unpack
 import numpy as np
 import torch
 
+from fewstep.bench.flatness import Flatness, at_the_end, flatness
 from fewstep.hardware import device_name, memory_now
 from fewstep.metrics.base import Clip
 from fewstep.metrics.drift import LEAST_SEGMENTS, SEGMENT_SECONDS, Drift, drift
@@ -25,29 +26,6 @@ from fewstep.types import Frames
 
 MEMORY_BOUND, TIME_BOUND = 0.02, 0.10
 """Largest change, as a share, of what is called flat."""
-WARM_UP = 1 / 4
-"""Share of a series, at the start, in which the window fills and libraries take the memory that they keep."""
-LEAST_STEADY = 9
-"""Values after the warm-up without which nothing is said of a trend."""
-
-
-@dataclass(frozen=True)
-class Flatness:
-    """Whether a series stayed what it was after the warm-up."""
-
-    change: float
-    """Share by which the end differs from the beginning; NaN where the rollout is too short to tell."""
-    bound: float
-
-    @property
-    def held(self) -> bool | None:
-        """None where nothing can be told."""
-        return None if math.isnan(self.change) else abs(self.change) <= self.bound
-
-    def __str__(self) -> str:
-        if self.held is None:
-            return "cannot be told of so short a clip"
-        return f"{'flat' if self.held else 'NOT flat'}: {self.change:+.1%}, bound {self.bound:.0%}"
 
 
 @dataclass(frozen=True)
@@ -95,7 +73,9 @@ class Settings:
     threads: int
     torch: str
     levels: tuple[tuple[float, ...], tuple[float, ...]]
-    """Noise levels of the first chunk and of the others."""
+    """Noise levels of the enhanced chunk and of the others."""
+    enhanced: int = 0
+    """Number of the enhanced chunk, from 0."""
     context: Context
     recache: bool
     prompts: tuple[str, ...]
@@ -103,6 +83,13 @@ class Settings:
     fps: float
     size: tuple[int, int]
     """Height and width in pixels."""
+
+    @property
+    def told_steps(self) -> str:
+        """`1 step a chunk, 4 for the first`."""
+        enhanced, rest = map(len, self.levels)
+        each = f"{rest} step{'s' * (rest > 1)} a chunk"
+        return each if enhanced == rest else f"{each}, {enhanced} for the {'second' if self.enhanced else 'first'}"
 
 
 @dataclass
@@ -146,6 +133,11 @@ class LongRollout:
         return sum(segment.dynamic for segment in self.segments) / len(self.segments) if self.segments else math.nan
 
     @property
+    def told_dynamic_degree(self) -> str:
+        """In percent, where there is a segment."""
+        return f"{self.dynamic_degree:.0%}" if self.segments else "too short to tell"
+
+    @property
     def drift(self) -> Drift | None:
         """Of the imaging quality over the segments; None where they are too few."""
         few = len(self.segments) < LEAST_SEGMENTS
@@ -163,20 +155,6 @@ class LongRollout:
             "drift": None if self.drift is None else asdict(self.drift),
         }
         return without_nan({"found": found, **asdict(self)})
-
-
-def flatness(series: Sequence[float], later: Callable[[Sequence[float]], float], bound: float) -> Flatness:
-    """How far `later` of the last two thirds after the warm-up lies from the median of the third before them."""
-    steady = series[math.ceil(WARM_UP * len(series)) :]
-    if len(steady) < LEAST_STEADY:
-        return Flatness(math.nan, bound)
-    third = len(steady) // 3
-    return Flatness(later(steady[third:]) / median(steady[:third]) - 1, bound)
-
-
-def at_the_end(series: Sequence[float]) -> float:
-    """Median of the second half."""
-    return median(series[len(series) // 2 :])
 
 
 def long_rollout(
@@ -200,6 +178,11 @@ def long_rollout(
         raise ValueError(f"a prompt and a time are required, got {len(prompts)} prompts and {seconds} seconds")
     context = context or rolling_context(pipeline.passport)
     count = chunks_of(pipeline, seconds)
+    if count < len(prompts):
+        raise ValueError(
+            f"each prompt needs a chunk of its own, {seconds:g} seconds are {count} for {len(prompts)} prompts: ask "
+            f"for {seconds_of(pipeline, len(prompts)):.1f} seconds or more, or for fewer prompts"
+        )
     numbers = [index * len(prompts) // count for index in range(count)]
     session = pipeline.stream(
         (prompts[number] for number in numbers), seed=seed, endless=True, context=context, recache=recache, **options
@@ -226,6 +209,13 @@ def chunks_of(pipeline: Pipeline, seconds: float) -> int:
     layout, stride = pipeline.passport.layout, pipeline.vae.temporal_stride
     first = pipeline.vae.pixel_frames(layout.first or layout.chunk)
     return 1 + max(0, math.ceil((seconds * pipeline.passport.fps - first) / (layout.chunk * stride)))
+
+
+def seconds_of(pipeline: Pipeline, chunks: int) -> float:
+    """What so many chunks of a student show, up to a whole tenth."""
+    layout, stride = pipeline.passport.layout, pipeline.vae.temporal_stride
+    frames = pipeline.vae.pixel_frames(layout.first or layout.chunk) + (chunks - 1) * layout.chunk * stride
+    return math.floor(10 * frames / pipeline.passport.fps) / 10
 
 
 class _Judge:
@@ -260,7 +250,7 @@ def _settings(
     pipeline: Pipeline, prompts: Sequence[str], seed: int, context: Context, recache: bool, options: ShotOptions
 ) -> Settings:
     passport = pipeline.passport
-    plan = pipeline.plan(options.get("steps"), options.get("first"))
+    plan = pipeline.plan(options.get("steps"), options.get("first"), options.get("second"))
     return Settings(
         model=passport.name,
         fingerprint=module_fingerprint(pipeline.net),
@@ -269,6 +259,7 @@ def _settings(
         threads=torch.get_num_threads(),
         torch=torch.__version__,
         levels=(plan.first, plan.rest),
+        enhanced=plan.enhanced,
         context=context,
         recache=recache,
         prompts=tuple(prompts),

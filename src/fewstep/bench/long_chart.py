@@ -29,9 +29,7 @@ def draw_long_rollout(made: LongRollout, path: Path) -> None:
     _mark_prompts(panels, made)
     panels[-1].set_xlabel("seconds of the clip")
     panels[-1].set_xlim(0, made.frames / made.settings.fps)
-    first, rest = map(len, made.settings.levels)
-    steps = f"{rest} step{'s' * (rest > 1)} a chunk" + (f", {first} for the first" if first != rest else "")
-    title = f"{made.settings.model}, {steps}: {made.frames} pictures on {made.settings.device}"
+    title = f"{made.settings.model}, {made.settings.told_steps}: {made.frames} pictures on {made.settings.device}"
     figure.suptitle(title, fontsize=10)
     with atomic_output(path) as scratch:
         figure.savefig(scratch, dpi=120, format="png", metadata={"Software": None})
@@ -86,7 +84,7 @@ def _draw_motion(axes: Axes, made: LongRollout) -> None:
         axes.bar(places, heights, width=width, color=colour, hatch=hatch, edgecolor="white", label=label)
     axes.legend(loc="upper right", fontsize=8, ncols=2)
     axes.set_ylabel("motion, sides/s")
-    axes.set_title(f"speed of what moves fastest: dynamic degree {made.dynamic_degree:.0%}", fontsize=9, loc="left")
+    axes.set_title(f"speed of what moves fastest: dynamic degree {made.told_dynamic_degree}", fontsize=9, loc="left")
 
 
 def _mark_prompts(panels: list[Axes], made: LongRollout) -> None:

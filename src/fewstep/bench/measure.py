@@ -108,9 +108,11 @@ def _measure_passes(subject: Subject, report: Report) -> None:
     """Each kind of pass at each context length that a clip goes through, keys of the report counting frames."""
     net, device, context = subject.net, subject.device, subject.context
     text = net.encode_text(subject.text)
-    cache, clean, done = KVCache.empty(net.cfg.num_layers), None, 0
-    before = cache
-    for size in subject.layout.sizes(subject.latents[0]):
+    before, clean, done = KVCache.empty(net.cfg.num_layers), subject.prefix, subject.given
+    cache = before
+    if clean is not None:
+        cache = net.prefill(clean, torch.zeros(1, done, device=device), text, before, context)
+    for size in subject.chunks:
         x, zero = subject.noise(size), torch.zeros(1, size, device=device)
         sigma, done = zero + 0.9, done + size
         report.forward_ms[done] = timed(partial(net.forward, x, sigma, text, cache=cache, context=context), device)
@@ -121,7 +123,7 @@ def _measure_passes(subject: Subject, report: Report) -> None:
         report.commit_ms[done] = timed(commit, device)
         before, clean, cache = cache, x, commit()
     decoder = subject.vae.decode_stream()
-    decoder.push(subject.noise(subject.layout.sizes(subject.latents[0])[0]))
+    decoder.push(subject.noise(subject.given or subject.chunks[0]))
     steady = subject.noise(subject.layout.chunk)
     report.decode_ms = timed(lambda: to_pictures(decoder.push(steady)), device)
     if subject.encode is not None:
@@ -140,7 +142,6 @@ def _measure_streams(
     runs = [list(clip(decode=True)) for _ in range(clips)]
     bare = [list(clip(decode=False))[-1] for _ in range(clips)]
     periods = sorted(after - before for run in runs for before, after in pairwise(run[-STEADY - 1 :]))
-    pictures = subject.vae.pixel_frames(subject.latents[0])
     denoise = statistics.median(bare)
     return Stream(
         steps=steps,
@@ -148,22 +149,22 @@ def _measure_streams(
         first_clip_s=first_clip,
         first_frame_ms=1000 * statistics.median(run[0] for run in runs),
         period_ms={f"p{q}": 1000 * quantile(periods, q / 100) for q in (50, 90) if periods},
-        fps_with_decode=pictures / statistics.median(run[-1] for run in runs),
-        fps_without_decode=pictures / denoise,
+        fps_with_decode=subject.pictures / statistics.median(run[-1] for run in runs),
+        fps_without_decode=subject.pictures / denoise,
         floor_ratio=denoise / (stream_flops(subject, plan) / (gemm_tflops * 1e12)),
         peak_memory_mb=peak_memory(device) / 2**20,
     )
 
 
 def stream_flops(subject: Subject, plan: StepPlan) -> float:
-    """Matrix FLOPs of one clip's denoising passes and of the commits between its chunks."""
-    cfg, per_frame, total, done = subject.net.cfg, subject.tokens_per_frame, 0.0, 0
-    sizes = subject.layout.sizes(subject.latents[0])
-    for index, size in enumerate(sizes):
+    """Matrix FLOPs of one clip's denoising passes, and of the commits of what it begins with and between its chunks."""
+    cfg, per_frame, done = subject.net.cfg, subject.tokens_per_frame, subject.given
+    total = commit_flops(cfg, done * per_frame, done * per_frame) if done else 0.0
+    for index, size in enumerate(subject.chunks):
         queries = size * per_frame
         keys = min(done + size, subject.context.window or done + size) * per_frame
         total += len(plan.sigmas(index)) * forward_flops(cfg, queries, keys)
-        if index < len(sizes) - 1:
+        if index < len(subject.chunks) - 1:
             total += commit_flops(cfg, queries, keys)
         done += size
     return total
@@ -171,15 +172,17 @@ def stream_flops(subject: Subject, plan: StepPlan) -> float:
 
 def _chunk_ends(subject: Subject, plan: StepPlan, commit: Commit, cache: Cache, *, decode: bool) -> Iterator[float]:
     """Seconds from the prompt to the end of each chunk of one clip."""
-    noises = [subject.noise(size) for size in subject.layout.sizes(subject.latents[0])]
+    noises, prefix = [subject.noise(size) for size in subject.chunks], subject.prefix
     rng = torch.Generator(device=subject.device).manual_seed(0)
     synchronize(subject.device)
     start = time.perf_counter()
     text = subject.encode() if subject.encode is not None and decode else subject.text
     chunks = (autoregression.Chunk(noise, text) for noise in noises)
     decoder = subject.vae.decode_stream()
+    if decode and prefix is not None:
+        to_pictures(decoder.push(prefix))
     context = replace(subject.context, window=subject.context.window or subject.latents[0])
-    options = {"context": context, "rng": rng, "commit": commit, "ring": cache == "ring"}
+    options = {"context": context, "rng": rng, "prefix": prefix, "commit": commit, "ring": cache == "ring"}
     for latents in autoregression.stream(subject.net, chunks, plan, **options):
         if decode:
             to_pictures(decoder.push(latents))

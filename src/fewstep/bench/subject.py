@@ -20,6 +20,7 @@ from fewstep.pipeline import Pipeline
 from fewstep.planning.generate import vae_numbers
 from fewstep.planning.rehearsal import META
 from fewstep.planning.sizes import CLIPS, transformer_numbers
+from fewstep.shot import count_frames
 from fewstep.types import Latents, TextEmbeds
 
 
@@ -39,10 +40,12 @@ class Subject:
     latents: tuple[int, int, int, int]
     """t c h w."""
     fps: float
+    given: int = 0
+    """Latent frames of the picture that a clip begins with, where the student needs one."""
 
     @classmethod
     def from_pipeline(cls, pipeline: Pipeline, prompt: str) -> Subject:
-        """A student as it is used."""
+        """A student as it is used, behind a picture where it was trained to go on from one."""
         if not pipeline.is_student:
             raise ValueError(f"the bench streams, '{pipeline.passport.name}' is a teacher: choose a student")
         passport, vae = pipeline.passport, pipeline.vae
@@ -50,10 +53,12 @@ class Subject:
         def encode() -> TextEmbeds:
             return pipeline.text_encoder.encode([prompt]).to(pipeline.device, pipeline.dtype)
 
-        stride = vae.spatial_stride
-        shape = (passport.latent_frames, vae.channels, passport.height // stride, passport.width // stride)
+        given, stride = int(passport.begins_with == "image"), vae.spatial_stride
+        layout = ChunkLayout(passport.layout.chunk) if given else passport.layout
+        frames = count_frames(passport, vae, None, given)
+        shape = (frames, vae.channels, passport.height // stride, passport.width // stride)
         levels = tuple(passport.levels)
-        parts = (encode, encode(), passport.layout, passport.context, levels, shape, passport.fps)
+        parts = (encode, encode(), layout, passport.context, levels, shape, passport.fps, given)
         return cls(passport.name, pipeline.net, vae, *parts)
 
     @classmethod
@@ -110,6 +115,21 @@ class Subject:
         _, _, h, w = self.latents
         _, ph, pw = self.net.cfg.patch
         return (h // ph) * (w // pw)
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Latent frames of each chunk that is generated."""
+        return self.layout.sizes(self.latents[0] - self.given)
+
+    @property
+    def pictures(self) -> int:
+        """That are generated for a clip."""
+        return self.vae.pixel_frames(self.latents[0]) - (self.vae.pixel_frames(self.given) if self.given else 0)
+
+    @property
+    def prefix(self) -> Latents | None:
+        """What stands for the picture."""
+        return self.noise(self.given) if self.given else None
 
     @property
     def dtype(self) -> str:

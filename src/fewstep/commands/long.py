@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -70,8 +71,8 @@ class Options:
 def main(argv: Sequence[str]) -> None:
     """Make the clip, write what was measured, and print what follows from it."""
     options = tyro.cli(Options, prog="fewstep long", args=list(argv))
-    if not options.seconds > 0:
-        raise ValueError(f"--seconds must be above 0, got {options.seconds:g}")
+    if not 0 < options.seconds < math.inf:
+        raise ValueError(f"--seconds must be above 0 and have an end, got {options.seconds:g}: ask for 60, say")
     if options.threads is not None and options.threads < 1:
         raise ValueError(f"--threads must be 1 or more, got {options.threads}")
     for name in (FIGURES, CHART, CLIP):
@@ -147,4 +148,4 @@ def _report(made: LongRollout) -> None:
         console.print(f"{name}: {flat}")
     drift = made.drift
     told = "too short to tell" if drift is None else f"{drift.score:.2f}, last minus first segment {drift.slope:+.1f}"
-    console.print(f"drift of imaging quality: {told}; dynamic degree {made.dynamic_degree:.0%}")
+    console.print(f"drift of imaging quality: {told}; dynamic degree {made.told_dynamic_degree}")

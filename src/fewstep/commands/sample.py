@@ -26,7 +26,8 @@ class Options:
     models: Positional[tuple[str, ...]]
     """Bundled models or folders, each MODEL or ROW=MODEL; models of one row are its training seeds."""
     plans: tuple[str, ...] = ("4", "2*", "2", "1*", "1")
-    """Steps per chunk; a star gives the first chunk four. Students without the levels for a plan leave it out."""
+    """Steps per chunk; a star gives the first chunk four, a plus (1+) the second one. Students without the levels for a
+    plan leave it out."""
     prompts: str = "shapes:test"
     """A text file with one prompt per line, or a split of ShapeWorld: shapes:test or shapes:heldout."""
     count: int | None = None

@@ -25,7 +25,8 @@ class Options:
     models: Positional[tuple[str, ...]]
     """Bundled models or folders, each MODEL or ROW=MODEL; models of one row are its training seeds."""
     plans: tuple[str, ...] = ("4", "2*", "2", "1*", "1")
-    """Steps per chunk; a star gives the first chunk four. Students without the levels for a plan leave it out."""
+    """Steps per chunk; a star gives the first chunk four, a plus (1+) the second one. Students without the levels for a
+    plan leave it out."""
     clips: int = 256
     """Prompts, and clips per model and plan."""
     split: Literal["test", "heldout"] = "test"

@@ -22,7 +22,7 @@ class StepPlan:
     """
 
     first: tuple[float, ...]
-    """Levels of the enhanced chunk: the first one, which has no context (ASD Alg. 2: t_1..t_T)."""
+    """Levels of the enhanced chunk: the first one, which has no context (ASD Alg. 2: t_1..t_T), or the second."""
     rest: tuple[float, ...]
     """Levels of every other chunk (ASD Alg. 2: t_1..t_R)."""
     enhanced: int = 0
@@ -108,7 +108,7 @@ def read_plan_name(name: str) -> tuple[int, str] | None:
 
 
 def named_plan(levels: Sequence[float], name: str, schedule: Schedule = "prefix") -> StepPlan:
-    """The plan that the tables call "4", "2", "2*", "1" or "1*" for a student with these `levels`.
+    """The plan that the tables call "4", "2", "2*", "1", "1*" or "1+" for a student with these `levels`.
 
     A star gives the first chunk all levels (First-Frame Enhancement, ASD Table 1), a plus the second one, the control
     at equal cost; the number counts the steps of the other chunks, cut from the list by `schedule`.
@@ -117,8 +117,9 @@ def named_plan(levels: Sequence[float], name: str, schedule: Schedule = "prefix"
     found = read_plan_name(name.strip())
     if found is None or found[0] > full.steps:
         raise ValueError(
-            f"a step plan is named by a count from 1 to {full.steps}, the levels of this model, with an optional "
-            f'star for an enhanced first chunk, such as "{full.steps}" or "1*"; got "{name}"'
+            f"a step plan is named by a count from 1 to {full.steps}, the levels of this model, with an optional star "
+            f'for an enhanced first chunk or plus for an enhanced second one, such as "{full.steps}", "1*" or "1+"; '
+            f'got "{name}"'
         )
     steps, mark = found
     plan = full.shorten(steps, schedule)

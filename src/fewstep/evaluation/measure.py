@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from fewstep.clips import ClipSet
 from fewstep.evaluation.entries import plan_options
 from fewstep.evaluation.results import Timing
 from fewstep.evaluation.scores import row_of
 from fewstep.evaluation.shapebench import score_clip
 from fewstep.models.vae import VideoVAE, from_uint8
-from fewstep.pipeline import Generation, Pipeline
+from fewstep.pipeline import Pipeline
 from fewstep.session import to_pictures
 from fewstep.shapes.dataset import ShapeWorld
 from fewstep.shapes.render import render
 from fewstep.shapes.scene import Scene, World, scene_to_json
-from fewstep.video import Frames
+from fewstep.types import Frames, Picture
 
 TEST_SEED = 20_011
 """Seed of the ShapeWorld that prompts come from; no recipe trains on it."""
@@ -55,6 +55,11 @@ class Prompts:
         parts = [repr(self.world), *map(scene_to_json, self.scenes), *self.captions]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
+    @property
+    def first_frames(self) -> list[Picture]:
+        """What clips of an image-to-video model begin with."""
+        return [render(scene, self.world, 1)[0] for scene in self.scenes]
+
     def batches(self, size: int) -> Iterator[slice]:
         """Consecutive slices of `size` prompts."""
         return (slice(start, min(start + size, len(self.scenes))) for start in range(0, len(self.scenes), size))
@@ -82,6 +87,11 @@ def world_of(pipeline: Pipeline) -> World:
     return World(size=passport.height, frames=pipeline.pixel_frames, fps=round(passport.fps))
 
 
+def beginning_of(pipeline: Pipeline) -> Literal["text", "image"]:
+    """What a model's clips begin with when nothing is said: a picture only where they must."""
+    return "image" if pipeline.passport.begins_with == "image" else "text"
+
+
 def measure(
     pipeline: Pipeline,
     plan: str,
@@ -95,39 +105,41 @@ def measure(
 ) -> Measurement:
     """Make a clip of every prompt and score it; then time `timed` clips one by one.
 
-    `plan` is "4", "2*", "2", "1*", "1" for a student, a number of Euler steps for a teacher. Clip i starts from the
-    noise of (seed, i) under every plan and model. `advance` hears how many clips came.
+    `plan` is "4", "2*", "2", "1*", "1+", "1" for a student, a number of Euler steps for a teacher. Clip i starts from
+    the noise of (seed, i) under every plan and model, and where the model must begin with a picture from the first
+    frame of its scene. `advance` hears how many clips came.
     """
-    make = partial(pipeline.generate, **plan_options(pipeline, plan), seed=seed)
-    passes: set[tuple[int, int]] = set()
-
-    def clips_of(part: slice) -> np.ndarray:
-        made = make(prompts.captions[part], index=part.start, batch=batch)
-        passes.add((made.network_evaluations, made.commits))
-        return made.frames
-
-    clips, kept = _score_all(clips_of, prompts, batch, shown, advance)
-    timing = time_clips(pipeline, make, prompts, timed) if timed else None
-    ((evaluations, commits),) = passes
-    return Measurement(clips, kept, evaluations, commits, timing)
+    pictures = prompts.first_frames if beginning_of(pipeline) == "image" else []
+    shot = pipeline.shot(**plan_options(pipeline, plan), image=pictures[0] if pictures else None)
+    clips = ClipSet(
+        pipeline=pipeline,
+        shot=shot,
+        prompts=prompts.captions,
+        pictures=pictures,
+        seeds=(seed,),
+        output=None,
+        batch=batch,
+        keep=True,
+    )
+    made = (each.frames for each in clips.make() if each.frames is not None)
+    rows, kept = _score_all(made, prompts, shown, advance)
+    evaluations, commits = shot.cost
+    return Measurement(rows, kept, evaluations, commits, _time(clips, timed) if timed else None)
 
 
 def measure_truth(
     prompts: Prompts, *, shown: int = 8, advance: Callable[[int], None] = lambda clips: None
 ) -> Measurement:
     """The score of the ground truth: what the recogniser grants to perfect clips."""
-    return Measurement(*_score_all(partial(_render, prompts), prompts, 1, shown, advance))
+    return Measurement(*_score_all(_truth(prompts), prompts, shown, advance))
 
 
 def measure_round_trip(
     vae: VideoVAE, prompts: Prompts, *, shown: int = 8, advance: Callable[[int], None] = lambda clips: None
 ) -> Measurement:
     """The score of the ground truth after encoding and decoding: the ceiling of every model in this latent space."""
-
-    def clips_of(part: slice) -> np.ndarray:
-        return round_trip(vae, _render(prompts, part))
-
-    return Measurement(*_score_all(clips_of, prompts, 1, shown, advance))
+    clips = (round_trip(vae, clip[None])[0] for clip in _truth(prompts))
+    return Measurement(*_score_all(clips, prompts, shown, advance))
 
 
 @torch.inference_mode()
@@ -137,10 +149,12 @@ def round_trip(vae: VideoVAE, clips: np.ndarray) -> np.ndarray:
     return to_pictures(vae.decode(vae.encode(pixels)))
 
 
-def time_clips(pipeline: Pipeline, make: Callable[..., Generation], prompts: Prompts, count: int) -> Timing:
-    """Medians over `count` clips made alone, after one that is not counted."""
-    make(prompts.captions[0])
-    costs = [make(prompts.captions[i % len(prompts.captions)], index=i).seconds for i in range(count)]
+def _time(clips: ClipSet, count: int) -> Timing:
+    """Medians over `count` of the clips made alone, after one that is not counted."""
+    order, pipeline = [0, *(i % len(clips.prompts) for i in range(count))], clips.pipeline
+    prompts, pictures = [clips.prompts[i] for i in order], [clips.pictures[i] for i in order if clips.pictures]
+    alone = replace(clips, prompts=prompts, pictures=pictures, batch=1, keep=False)
+    costs = [made.seconds for made in alone.make()][1:]
     return Timing(
         seconds=median(cost["denoise"] + cost["decode"] for cost in costs),
         denoise=median(cost["denoise"] for cost in costs),
@@ -153,20 +167,18 @@ def time_clips(pipeline: Pipeline, make: Callable[..., Generation], prompts: Pro
 
 
 def _score_all(
-    clips_of: Callable[[slice], np.ndarray], prompts: Prompts, batch: int, shown: int, advance: Callable[[int], None]
+    clips: Iterable[Frames], prompts: Prompts, shown: int, advance: Callable[[int], None]
 ) -> tuple[list[dict[str, Any]], list[Frames]]:
-    """A row of measures for the clip of every prompt, and the first `shown` clips; no more than a batch is held."""
+    """A row of measures for the clip of every prompt, and the first `shown` clips; the others are not kept."""
     rows: list[dict[str, Any]] = []
     kept: list[Frames] = []
-    for part in prompts.batches(batch):
-        frames = clips_of(part)
-        for index, clip in zip(range(part.start, part.stop), frames, strict=True):
-            measured = row_of(score_clip(clip, prompts.scenes[index], prompts.world))
-            rows.append({"index": index, "caption": prompts.captions[index], **measured})
-        kept += list(frames[: max(0, shown - len(kept))].copy())
-        advance(len(frames))
+    for index, (clip, scene, caption) in enumerate(zip(clips, prompts.scenes, prompts.captions, strict=True)):
+        rows.append({"index": index, "caption": caption, **row_of(score_clip(clip, scene, prompts.world))})
+        if index < shown:
+            kept.append(clip)
+        advance(1)
     return rows, kept
 
 
-def _render(prompts: Prompts, part: slice) -> np.ndarray:
-    return np.stack([render(scene, prompts.world, prompts.world.frames) for scene in prompts.scenes[part]])
+def _truth(prompts: Prompts) -> Iterator[Frames]:
+    return (render(scene, prompts.world, prompts.world.frames) for scene in prompts.scenes)

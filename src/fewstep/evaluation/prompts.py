@@ -14,7 +14,6 @@ from fewstep.evaluation.measure import SPLITS, Prompts, world_of
 from fewstep.manifest import ManifestError, Settings
 from fewstep.pictures import PICTURES, fit_picture, read_picture
 from fewstep.pipeline import Pipeline
-from fewstep.shapes.render import render
 from fewstep.shapes.scene import Scene, World, scene_from_json, scene_to_json
 from fewstep.types import Picture
 from fewstep.video import write_image
@@ -90,7 +89,7 @@ def find_pictures(images: str, captions: tuple[str, ...], shapes: Prompts | None
                 f"--images {FIRST_FRAMES} takes the first frames of ShapeWorld's scenes, these prompts have none: "
                 f"name a folder with one picture per prompt, or ask for {_names()}"
             )
-        return [render(scene, shapes.world, 1)[0] for scene in shapes.scenes]
+        return shapes.first_frames
     folder = Path(images)
     files = sorted(path for path in folder.glob("*") if path.suffix.lower() in PICTURES)
     if len(files) < len(captions):

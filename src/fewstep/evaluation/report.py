@@ -131,14 +131,15 @@ def notes(found: Sequence[Field]) -> list[str]:
     """What the table rests on: prompts, intervals, and the machine that was timed."""
     cells = [cell for field in found for cell in field.cells]
     protocol = cells[0].protocol
+    first = ", the first frames of their scenes" if protocol.begins_with == "image" else ""
     timed = sorted({f"{c.timing.device}, {c.timing.threads} threads, {c.timing.dtype}" for c in cells if c.timing})
     commits = sorted({cell.commit for cell in cells if cell.commit})
     lines = [
         f"S: Semantic, Q: Quality, D: dynamic degree on prompts that ask for fast motion. ShapeBench "
         f"{protocol.scorer}, 0 to 100; no VBench numbers.",
-        f"{protocol.clips} {protocol.split} prompts ({protocol.prompts}) and noise of seed {protocol.seed}, the same "
-        "for every model and plan. In brackets: 95 % bootstrap intervals over prompts, and over training seeds where a "
-        "row has several.",
+        f"{protocol.clips} {protocol.split} prompts ({protocol.prompts}){first} and noise of seed {protocol.seed}, the "
+        "same for every model and plan. In brackets: 95 % bootstrap intervals over prompts, and over training seeds "
+        "where a row has several.",
         "Evaluations count guided steps twice and commits to the cache not. Time: median of clips made one by one, "
         f"transformer and decoder ({'; '.join(timed) or 'not measured'}).",
     ]

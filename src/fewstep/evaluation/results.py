@@ -37,6 +37,8 @@ class Protocol:
     """Clips made at once; the noise that is added between steps is drawn per batch."""
     scorer: int
     """Version of ShapeBench's normalisation."""
+    begins_with: Literal["text", "image"] = "text"
+    """Whether clips begin with the first frame of their scene; files from before there was a choice do not say it."""
 
     def difference(self, other: Protocol) -> str:
         """`clips 256 and 64, seed 0 and 1`: where two protocols differ; empty where they do not."""

@@ -12,8 +12,16 @@ from typing import Protocol as Interface
 import torch
 
 from fewstep.evaluation.entries import PLANS, Entry, require_distinct
-from fewstep.evaluation.measure import Measurement, Prompts, measure, measure_round_trip, measure_truth, world_of
-from fewstep.evaluation.provenance import fingerprint, git_commit
+from fewstep.evaluation.measure import (
+    Measurement,
+    Prompts,
+    beginning_of,
+    measure,
+    measure_round_trip,
+    measure_truth,
+    world_of,
+)
+from fewstep.evaluation.provenance import fingerprint
 from fewstep.evaluation.results import (
     CONTROLS,
     Cell,
@@ -29,6 +37,7 @@ from fewstep.files import require_writable
 from fewstep.hardware import Precision
 from fewstep.models.fingerprint import module_fingerprint
 from fewstep.pipeline import Pipeline
+from fewstep.revision import git_commit
 from fewstep.sheets import contact_sheet
 from fewstep.video import write_image
 
@@ -145,7 +154,7 @@ def evaluate(entries: Sequence[Entry], out: Path, settings: Settings, watcher: W
     """Measure controls and models; cells that are there for the same weights and protocol are kept.
 
     Raises ValueError for two models of one row and training seed, for a folder of another protocol, and for models
-    whose clips differ in format.
+    whose clips differ in format or in what they begin with.
     """
     _check(entries, settings)
     require_writable(out / "sheets" / "_.png")
@@ -156,12 +165,18 @@ def evaluate(entries: Sequence[Entry], out: Path, settings: Settings, watcher: W
         world = world_of(pipeline)
         if run is None:
             prompts = Prompts.sample(world, settings.split, settings.clips)
-            run = Evaluation(out, settings, prompts, _protocol(settings, prompts), watcher)
+            run = Evaluation(out, settings, prompts, _protocol(settings, prompts, pipeline), watcher)
             cells += run.controls(pipeline)
         elif world != run.prompts.world:
             raise ValueError(
                 f"models of one table must make clips of one format, '{entry.passport.name}' makes {world}, the "
                 f"first {run.prompts.world}: measure it into another folder"
+            )
+        elif beginning_of(pipeline) != run.protocol.begins_with:
+            raise ValueError(
+                f"clips of one table must begin alike, those of '{entry.passport.name}' with the "
+                f"{beginning_of(pipeline)}, the first model's with the {run.protocol.begins_with}: measure it into "
+                "another folder"
             )
         cells += run.model(entry, pipeline)
     return cells
@@ -181,7 +196,7 @@ def _check(entries: Sequence[Entry], settings: Settings) -> None:
         raise ValueError(f"seed must be a whole number from 0 to {2**31 - 1}, got {settings.seed}")
 
 
-def _protocol(settings: Settings, prompts: Prompts) -> Protocol:
+def _protocol(settings: Settings, prompts: Prompts, pipeline: Pipeline) -> Protocol:
     return Protocol(
         split=settings.split,
         clips=settings.clips,
@@ -189,4 +204,5 @@ def _protocol(settings: Settings, prompts: Prompts) -> Protocol:
         prompts=prompts.hash,
         batch=settings.batch,
         scorer=frozen_normalisation().version,
+        begins_with=beginning_of(pipeline),
     )

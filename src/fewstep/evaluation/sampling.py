@@ -10,6 +10,7 @@ from typing import TypedDict
 from fewstep.clips import ClipSet
 from fewstep.evaluation.controls import TITLES, ControlSet
 from fewstep.evaluation.entries import PLANS, Entry, plan_options, require_distinct
+from fewstep.evaluation.measure import beginning_of
 from fewstep.evaluation.prompts import FIRST_FRAMES, PromptSource, describe_scene, find_pictures, place_pictures
 from fewstep.evaluation.results import file_name
 from fewstep.files import require_writable
@@ -137,7 +138,7 @@ def _clip_set(folder: Path, pipeline: Pipeline, plan: str, source: PromptSource,
     height, width = settings.size or (pipeline.passport.height, pipeline.passport.width)
     options = {**plan_options(pipeline, plan), "frames": settings.frames, "height": height, "width": width}
     images, pictures = settings.images, tuple[Path, ...]()
-    if images is None and pipeline.passport.begins_with == "image":
+    if images is None and beginning_of(pipeline) == "image":
         if shapes is None:
             raise ValueError(
                 f"'{pipeline.passport.name}' goes on from a picture, got none: name a folder with one for each prompt "

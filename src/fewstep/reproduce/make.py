@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 import torch
 
 from fewstep import __version__
-from fewstep.evaluation.provenance import git_commit
 from fewstep.reproduce.jobs import Job
 from fewstep.reproduce.page import write_page
 from fewstep.reproduce.paper import Paper, Training
 from fewstep.reproduce.report import Report, work_out, write_figures, write_json
 from fewstep.reproduce.run import Settings, Watcher, adopt_clips, gather, train_missing
 from fewstep.reproduce.store import Store
+from fewstep.revision import git_commit
 
 
 def make_report(

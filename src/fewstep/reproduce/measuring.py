@@ -35,7 +35,7 @@ from fewstep.reproduce.paper import Arm
 from fewstep.sampling import Causal
 from fewstep.session import to_pictures
 from fewstep.shapes.render import render
-from fewstep.shot import Shot, begin_with
+from fewstep.shot import Shot, behind_pictures
 from fewstep.types import Frames
 
 SHOWN = 8
@@ -121,8 +121,7 @@ def shot_of(pipeline: Pipeline, arm: Arm, pictures: np.ndarray | None) -> Shot:
     options = plan_options(pipeline, arm.plan)
     shot = pipeline.shot(**options, frames=frames, height=height, width=width, image=image)
     if pictures is not None:
-        ends = (begin_with(passport, pipeline.vae, picture, None, (height, width)) for picture in pictures)
-        shot = replace(shot, prefix=torch.cat([end for end in ends if end is not None]))
+        shot = behind_pictures(shot, passport, pipeline.vae, pictures)
     if arm.length > 1 and isinstance(shot.sampling, Causal) and shot.sampling.context.window is None:
         # positions that a student never saw would drown everything else
         view = Context(sink=0, window=passport.latent_frames, rope="relative")
@@ -139,8 +138,7 @@ def measure_arm(
     for part in prompts.batches(batch):
         given = _first_frames(prompts, part, arm.enlarge) if arm.from_picture else None
         if shot is None or given is not None:
-            with torch.inference_mode():
-                shot = shot_of(pipeline, arm, given)
+            shot = shot_of(pipeline, arm, given)
         clips = _make(pipeline, shot, prompts.captions[part], arm.noise, part.start, on_step=recorder)
         judge.see(clips, part.start, given)
         advance(len(clips))

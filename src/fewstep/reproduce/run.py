@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fewstep.evaluation.measure import Prompts, world_of
-from fewstep.evaluation.provenance import fingerprint, git_commit
+from fewstep.evaluation.provenance import fingerprint
 from fewstep.evaluation.results import Cell, Protocol, ResultsError, load_cells
 from fewstep.evaluation.scores import summarise
 from fewstep.evaluation.shapebench import frozen_normalisation
@@ -23,6 +23,7 @@ from fewstep.reproduce.logs import read_logs
 from fewstep.reproduce.measuring import CONTROLS, Measured, measure_arm, measure_control
 from fewstep.reproduce.paper import Arm, Model, Paper, Training
 from fewstep.reproduce.store import Store
+from fewstep.revision import git_commit
 
 CONTROL_TITLES = {
     "truth": "ground truth",
