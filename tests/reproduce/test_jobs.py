@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from fewstep.evaluation.results import Protocol
-from fewstep.reproduce.jobs import is_there, measuring_seconds, training_jobs, training_seconds
+from fewstep.planning.train import plan_recipe
+from fewstep.reproduce.jobs import RATE, is_there, measuring_seconds, training_jobs, training_seconds
 from fewstep.reproduce.logs import read_logs
 from fewstep.reproduce.measuring import Measured
 from fewstep.reproduce.paper import Arm, Item, Model, Paper, Training
 from fewstep.reproduce.run import Settings, plan
 from fewstep.reproduce.store import Store
+from fewstep.training.recipe import resolve
 
 TINY = Training(recipe="self_forcing.tiny")
 ARM = Arm(key="dmd@1", title="DMD at 1", model=Model(TINY), plan="1")
@@ -43,8 +45,9 @@ def test_a_run_that_is_there_costs_nothing_and_the_others_as_much_as_it_did(tmp_
 
 
 def test_without_a_log_the_work_is_rehearsed(tmp_path):
-    seconds = training_seconds(TINY, tmp_path)
-    assert 1 < seconds < 600  # a toy run takes about a minute
+    work = sum(each.once + each.units * each.flops for each in plan_recipe(resolve(TINY.recipe)()))
+    assert work > 1e6
+    assert training_seconds(TINY, tmp_path) == pytest.approx(work / RATE)
 
 
 def test_a_torn_last_line_of_a_log_is_left_out(tmp_path):
