@@ -51,7 +51,7 @@ def test_vbench_is_sampled_named_judged_and_scored_in_that_order(tmp_path):
     assert [run.command[1] for run in runs] == ["sample", "sample", "vbench", "vbench", "vbench"]
     assert [run.command[2] for run in runs[2:]] == ["export", "run", "score"]
     assert T2V.clips == 6220
-    assert runs[0].gpu_hours == pytest.approx(4345 * 1e15 / (990e12 * 0.4) / 3600)
+    assert runs[0].gpu_hours == pytest.approx(4720 * 1e15 / (990e12 * 0.4) / 3600)
     assert prompts_run(T2V).command[:3] == ("fewstep", "vbench", "prompts")
 
 

@@ -28,8 +28,8 @@ PROMPTS, CHECKOUT = Path("vbench-prompts"), "VBench"
 class Suite:
     """What of VBench is run of each model and plan."""
 
-    files: dict[str, tuple[int, int]]
-    """Clips in all, and of each prompt, by file of prompts."""
+    files: dict[str, tuple[int, range]]
+    """Prompts, and the seeds of each, by file of prompts."""
     options: tuple[str, ...] = ()
     dimensions: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
@@ -37,12 +37,13 @@ class Suite:
     @property
     def clips(self) -> int:
         """In all."""
-        return sum(count for count, _ in self.files.values())
+        return sum(prompts * len(seeds) for prompts, seeds in self.files.values())
 
 
-T2V = Suite({"prompts.txt": (4345, 5), "flickering.txt": (1875, 25)})
+EXTENDED = "all_dimension_extended.txt"
+T2V = Suite({"prompts.txt": (944, range(5)), "flickering.txt": (75, range(5, 25))}, ("--extended", EXTENDED))
 I2V = Suite(
-    {"prompts.txt": (1775, 5)},
+    {"prompts.txt": (355, range(5))},
     ("--i2v",),
     ("i2v_subject", "i2v_background", "subject_consistency", "background_consistency", "motion_smoothness",
      "dynamic_degree", "aesthetic_quality", "imaging_quality"),
@@ -145,10 +146,11 @@ class Cluster:
         plan_word = plan.replace("*", "star")
         name = f"{row}-seed{seed}-{plan_word}" + ("-20s" if frames == LONG else "")
         runs, folders = [], []
-        for file, (count, samples) in suite.files.items():
+        for file, (prompts, samples) in suite.files.items():
             out = self.runs / "clips" / (name + "-" + Path(file).stem)
-            seeds = ",".join(map(str, range(samples)))
+            seeds = ",".join(map(str, samples))
             options = ("--prompts", str(PROMPTS / file), "--seeds", seeds, *suite.images)
+            count = prompts * len(samples)
             runs.append(self.sample(title, f"{row}={model}", plan, count, out, options, size=size, frames=frames))
             folders.append(str(out / f"{row}-seed{seed}-{plan_word}"))
         scored = str(self.runs / "vbench" / name)
@@ -173,8 +175,7 @@ class Cluster:
 
 def prompts_run(suite: Suite) -> Run:
     """What comes before any clip of VBench."""
-    extended = () if suite.images else ("--extended", "all_dimension_extended.txt")
     size = ("--size", "832x480") if suite.images else ()
     chosen = ("--dimensions", ",".join(suite.dimensions)) if suite.dimensions else ()
-    command = ("fewstep", "vbench", "prompts", "--checkout", CHECKOUT, *suite.options, *extended, *size, *chosen)
+    command = ("fewstep", "vbench", "prompts", "--checkout", CHECKOUT, *suite.options, *size, *chosen)
     return Run("what VBench asks for", (*command, "-o", str(PROMPTS)))

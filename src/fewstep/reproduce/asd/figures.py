@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
+
 from fewstep.reproduce import drawings
 from fewstep.reproduce.asd.arms import ASD, COSINE, DIMENSION, DMD4, MARGIN, SHARE, SWEEP, arm_of, asd, dmd1, dmd2, dmd4
 from fewstep.reproduce.claims import compare
-from fewstep.reproduce.evidence import combination, first_chunk_gap, later_chunk_gain, preference
+from fewstep.reproduce.evidence import Evidence, difference, first_chunk_gap, later_chunk_gain, preference
 from fewstep.reproduce.logs import balance, extra_time, lower_loss, steadier
 from fewstep.reproduce.paper import Arm, Claim, Figure, Item
 
@@ -42,7 +44,7 @@ def figure4() -> Item:
 
 
 def _claims4(ours: Arm, theirs: Arm) -> tuple[Claim, ...]:
-    readings = (("chunk", "as the paper has it", 0.29), ("chunk.centred", "what all clips share taken away", None))
+    readings = (("chunk", "as the paper has it"), ("chunk.centred", "what all clips share taken away"))
     first = tuple(
         Claim(
             says=f"{title}'s first chunk changes most from step to step ({how})",
@@ -51,10 +53,10 @@ def _claims4(ours: Arm, theirs: Arm) -> tuple[Claim, ...]:
             needs=(arm,),
             margin=COSINE,
             unit="cosine",
-            published=value,
+            published=0.29 if arm is theirs and reading == "chunk" else None,  # printed of Self Forcing alone (§3.3)
         )
         for title, arm in (("DMD", theirs), ("ASD", ours))
-        for reading, how, value in readings
+        for reading, how in readings
     )
     later = Claim(
         says="Later chunks change less with ASD than with DMD",
@@ -132,10 +134,14 @@ def figure11() -> Item:
 
     def claim(says: str, plan: str, kind: Literal["more", "same"] = "more") -> Claim:
         used = tuple(arms[alpha, plan] for alpha in (0.0, *others))
-        shares = ((1 / len(others), arms[alpha, plan], "total") for alpha in others)
-        gain = combination(*shares, (-1.0, arms[0.0, plan], "total"))
+        gains = [difference(arms[alpha, plan], arms[0.0, plan], "total") for alpha in others]
+
+        def statistic(evidence: Evidence) -> np.ndarray:
+            drawn = np.stack([np.asarray(gain(evidence)) for gain in gains])
+            return np.abs(drawn).max(0) if kind == "same" else drawn.min(0)
+
         source = "Figure 11, App. F"
-        return Claim(says=says, source=source, statistic=gain, needs=used, kind=kind, margin=MARGIN["total"])
+        return Claim(says=says, source=source, statistic=statistic, needs=used, kind=kind, margin=MARGIN["total"])
 
     claims = (
         claim("At 4 steps the weight of ASD's loss makes no difference", "4", "same"),
@@ -145,8 +151,8 @@ def figure11() -> Item:
     return Item(
         key="figure11",
         title="Figure 11: the weight α of the adversarial loss",
-        about="The paper's values of α are only in its plot. Differences are between the mean "
-        "over all α above 0 and α = 0.",
+        about="The paper's values of α are only in its plot. Each α above 0 is compared with "
+        "α = 0: of the gains the smallest is asked to be above 0, at 4 steps the largest, of either sign, to be small.",
         arms=tuple(arms.values()),
         claims=claims,
         figures=(Figure(name="asd-figure11", title="Total by α", draw=drawings.sweep(arms, "α")),),
