@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -22,10 +19,9 @@ from fewstep.checkpoints.folders import read_json
 from fewstep.checkpoints.lora import LowRankLinear
 from fewstep.checkpoints.model_files import ModelFiles
 from fewstep.checkpoints.open import CONFIG_KEY, PASSPORT_KEY
-from fewstep.files import OutputError, atomic_output
 from fewstep.models.checkpoint_dir import PARTS, PASSPORT, PIPELINE, Passport, atomic_folder
 from fewstep.models.dit import DiTConfig, VideoDiT
-from fewstep.models.shards import save_shards
+from fewstep.models.shards import save_shards, tensor_output
 from fewstep.models.weights import CONFIG, ORIGINAL_CLASSES, WEIGHTS, save_transformer, to_diffusers_config
 
 GENERATOR, INNER = "generator", "model."
@@ -63,7 +59,7 @@ def export_safetensors(path: Path | str, net: VideoDiT, passport: Passport) -> P
     _require_whole(net)
     config = json.dumps(to_diffusers_config(net.cfg))
     told = {CONFIG_KEY: config, PASSPORT_KEY: _alone(passport)}
-    with _written(path) as scratch:
+    with tensor_output(path) as scratch:
         save_file(_state(net), scratch, metadata={"format": "pt", **told})
     return Path(path)
 
@@ -76,10 +72,10 @@ def export_original(path: Path | str, net: VideoDiT) -> Path:
     _require_whole(net)
     path = Path(path)
     if path.suffix == ".safetensors":
-        with _written(path) as scratch:
+        with tensor_output(path) as scratch:
             save_file(_state(net), scratch, metadata={"format": "pt"})
     elif path.suffix == ".pt":
-        with _written(path) as scratch:
+        with tensor_output(path) as scratch:
             torch.save({GENERATOR: {INNER + name: tensor for name, tensor in _state(net).items()}}, scratch)
     else:
         with atomic_folder(path) as folder:
@@ -102,17 +98,6 @@ def _require_whole(net: VideoDiT) -> None:
     """Raise ValueError for a network that computes with more than its weights."""
     if any(isinstance(module, LowRankLinear) for module in net.modules()):
         raise ValueError("weights are exported with their LoRAs in them, got some beside them: merge or remove them")
-
-
-@contextmanager
-def _written(path: Path | str) -> Iterator[Path]:
-    """`atomic_output` for writers that raise errors of their own."""
-    with atomic_output(path) as scratch:
-        try:
-            yield scratch
-        except (RuntimeError, SafetensorError) as error:
-            reason = str(error).splitlines()[0]
-            raise OutputError(f"cannot write {path}: {reason}; free some space or choose another disk") from error
 
 
 def _make_pipeline(folder: Path, model: ModelFiles) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from statistics import median
 from typing import Any, Literal
 
@@ -55,7 +56,7 @@ class Prompts:
         parts = [repr(self.world), *map(scene_to_json, self.scenes), *self.captions]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
-    @property
+    @cached_property
     def first_frames(self) -> list[Picture]:
         """What clips of an image-to-video model begin with."""
         return [render(scene, self.world, 1)[0] for scene in self.scenes]
@@ -154,12 +155,16 @@ def _time(clips: ClipSet, count: int) -> Timing:
     order, pipeline = [0, *(i % len(clips.prompts) for i in range(count))], clips.pipeline
     prompts, pictures = [clips.prompts[i] for i in order], [clips.pictures[i] for i in order if clips.pictures]
     alone = replace(clips, prompts=prompts, pictures=pictures, batch=1, keep=False)
-    costs = [made.seconds for made in alone.make()][1:]
+    return timing_of(pipeline, [made.seconds for made in alone.make()][1:])
+
+
+def timing_of(pipeline: Pipeline, costs: Sequence[Mapping[str, float]]) -> Timing:
+    """Medians over the seconds by part of clips made alone."""
     return Timing(
         seconds=median(cost["denoise"] + cost["decode"] for cost in costs),
         denoise=median(cost["denoise"] for cost in costs),
         decode=median(cost["decode"] for cost in costs),
-        clips=count,
+        clips=len(costs),
         threads=torch.get_num_threads(),
         device=str(pipeline.device),
         dtype=str(pipeline.dtype).removeprefix("torch."),

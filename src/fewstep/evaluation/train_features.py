@@ -22,9 +22,10 @@ from safetensors.torch import save_file
 from scipy.stats import rankdata
 from torch import Tensor, nn
 
-from fewstep.files import atomic_output, require_writable, write_text
+from fewstep.files import require_writable, write_text
 from fewstep.metrics.base import Clip
 from fewstep.metrics.extractors import DIM, SHAPES_FORMAT, TRAINED, ClipNet, to_input
+from fewstep.models.shards import tensor_output
 from fewstep.shapes.dataset import ShapeWorld
 from fewstep.shapes.scene import (
     ALL_CAMERAS,
@@ -214,7 +215,7 @@ def _readout() -> nn.Linear:
 def save(net: ClipNet, found: Checked, path: Path, **recipe: int) -> None:
     """Write the weights in fp16, and beside them how they were made and how well they read."""
     state = {name: value.half().contiguous() for name, value in net.state_dict().items() if value.is_floating_point()}
-    with atomic_output(path) as scratch:
+    with tensor_output(path) as scratch:
         save_file(state, scratch)
     text = json.dumps({**recipe, **asdict(found), "takes": asdict(SHAPES_FORMAT)}, indent=2)
     write_text(path.with_name("training.json"), text + "\n")

@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fewstep.files import OutputError, atomic_output, write_text
+from fewstep.files import write_text
+from fewstep.models.shards import tensor_output
 from fewstep.models.text import TextEncoder, clean
 
 LABEL = "prompts.json"
@@ -199,11 +200,8 @@ def _write_shard(folder: Path, prompts: list[str], encoder: TextEncoder, label: 
         "encoder": label.encoder,
     }
     name = hashlib.sha256(metadata["prompts"].encode()).hexdigest()[:16]
-    with atomic_output(folder / SHARD.replace("*", name)) as scratch:
-        try:
-            save_file({_name(number): each for number, each in enumerate(rows)}, scratch, metadata)
-        except SafetensorError as error:
-            raise OutputError(f"cannot write a shard of {folder}: {error}; free some space") from error
+    with tensor_output(folder / SHARD.replace("*", name)) as scratch:
+        save_file({_name(number): each for number, each in enumerate(rows)}, scratch, metadata)
 
 
 def _contents(path: Path, label: StoreLabel) -> list[tuple[str, str]]:

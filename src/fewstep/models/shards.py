@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from fewstep.files import OutputError, atomic_output
+
 SHARD = 10 * 10**9
 """Bytes of a file, as diffusers cuts them."""
+
+
+@contextmanager
+def tensor_output(path: Path | str) -> Iterator[Path]:
+    """`files.atomic_output` for writers of torch and safetensors, whose errors are their own. Raises OutputError."""
+    with atomic_output(path) as scratch:
+        try:
+            yield scratch
+        except (RuntimeError, SafetensorError) as error:
+            reason = str(error).splitlines()[0]
+            raise OutputError(f"cannot write {path}: {reason}; free some space or choose another disk") from error
 
 
 def save_shards(

@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
-from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
 
 from fewstep.evaluation.entries import plan_options
-from fewstep.evaluation.measure import Prompts, round_trip
+from fewstep.evaluation.measure import Prompts, round_trip, timing_of
 from fewstep.evaluation.results import Timing
 from fewstep.evaluation.scores import row_of
 from fewstep.evaluation.shapebench import score_clip
@@ -37,6 +36,7 @@ from fewstep.session import to_pictures
 from fewstep.shapes.render import render
 from fewstep.shot import Shot, behind_pictures
 from fewstep.types import Frames
+from fewstep.video import shrink
 
 SHOWN = 8
 """Clips kept for the contact sheet."""
@@ -80,7 +80,7 @@ class ArmJudge:
             index = start + offset
             asked = (index + stated) % len(self.prompts.scenes)
             scene, caption = self.prompts.scenes[asked], self.prompts.captions[asked]
-            small = _shrink(frames, self.prompts.world.size)
+            small = shrink(frames, frames.shape[1] // self.prompts.world.size)  # the recogniser knows no other size
             clip = Clip(frames, self.fps, caption, None if given is None else given[offset])
             known = [metric for metric in self.metrics.values() if len(frames) >= metric.minimum_frames]
             wanted = [metric for metric in known if given is not None or not metric.needs_picture]
@@ -194,31 +194,13 @@ def _time(pipeline: Pipeline, arm: Arm, prompts: Prompts) -> Timing:
         watch = Stopwatch(pipeline.device)
         _make(pipeline, shot, prompts.captions[at], arm.noise, at.start, watch=watch)
         costs.append(watch.seconds)
-    costs = costs[1:]
-    return Timing(
-        seconds=median(cost["denoise"] + cost["decode"] for cost in costs),
-        denoise=median(cost["denoise"] for cost in costs),
-        decode=median(cost["decode"] for cost in costs),
-        clips=len(costs),
-        threads=torch.get_num_threads(),
-        device=str(pipeline.device),
-        dtype=str(pipeline.dtype).removeprefix("torch."),
-    )
+    return timing_of(pipeline, costs[1:])
 
 
 def _first_frames(prompts: Prompts, part: slice, enlarge: int) -> np.ndarray:
     """What true clips begin with `[b, h, w, 3]`."""
-    pictures = np.stack([render(scene, prompts.world, 1)[0] for scene in prompts.scenes[part]])
+    pictures = np.stack(prompts.first_frames[part])
     return pictures.repeat(enlarge, axis=1).repeat(enlarge, axis=2)
-
-
-def _shrink(frames: np.ndarray, size: int) -> np.ndarray:
-    """Frames at the world's own size, by the mean of each block of pixels: the recogniser knows no other."""
-    factor = frames.shape[1] // size
-    if factor == 1:
-        return frames
-    blocks = frames.reshape(len(frames), size, factor, size, factor, 3)
-    return blocks.mean((2, 4)).round().astype(np.uint8)
 
 
 def _similarities(recorder: StepRecorder, vae: VideoVAE) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from fewstep.files import OutputError, atomic_output
+from fewstep.models.shards import tensor_output
 
 NAME = "cycle-{:08d}.pt"
 PATTERN = re.compile(r"cycle-(\d{8})\.pt")
@@ -36,12 +36,8 @@ def save_checkpoint(folder: Path, state: dict[str, Any], step: int, keep: int) -
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write `state` to `path`, whole or not at all. Raises OutputError when it cannot be written."""
-    with atomic_output(path) as scratch:
-        try:
-            torch.save(state, scratch)
-        except RuntimeError as error:  # torch's own writer does not raise OSError
-            reason = str(error).splitlines()[0]
-            raise OutputError(f"cannot write {path}: {reason}; free some space or choose another disk") from error
+    with tensor_output(path) as scratch:
+        torch.save(state, scratch)
         _flush(scratch)
     _flush(path.parent)
 

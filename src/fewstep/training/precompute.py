@@ -15,7 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fewstep.files import OutputError, atomic_output
+from fewstep.files import atomic_output
+from fewstep.models.shards import tensor_output
 from fewstep.training.log import Display
 
 Tensors = dict[str, Tensor]
@@ -97,11 +98,8 @@ def fingerprint(module: nn.Module) -> str:
 def _write(path: Path, part: Part) -> None:
     tensors = {name: value.detach().cpu().contiguous() for name, value in part.tensors.items()}
     metadata = {"sha256": _checksum(tensors), "labels": json.dumps(part.labels)}
-    with atomic_output(path) as scratch:
-        try:
-            save_file(tensors, scratch, metadata)
-        except SafetensorError as error:
-            raise OutputError(f"cannot write {path}: {error}; free some space or choose another disk") from error
+    with tensor_output(path) as scratch:
+        save_file(tensors, scratch, metadata)
 
 
 def _is_whole(path: Path, display: Display) -> bool:
