@@ -46,6 +46,7 @@ typed: dev
 
 lint: dev
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 
 types: dev
 	$(BIN)/mypy
@@ -64,8 +65,10 @@ embedded: install  ## Train the bundled models again, from nothing (hours)
 	$(BUNDLE) shapes-init $(RUNS)/ode.shapes/model
 	$(call TRAIN,asd.shapes)
 	$(BUNDLE) shapes-asd $(RUNS)/asd.shapes/model
+	$(call TRAIN,aad1.shapes)
+	$(BUNDLE) shapes-i2v $(RUNS)/aad1.shapes/model
 
-# The bundled student is seed 0 of its recipe; the others are too many to ship, their scores are in results/.
+# The bundled students are seed 0 of their recipes; the others are too many to ship, their scores are in results/.
 RESULTS  := results/shapes
 SEEDS    := 0 1 2
 COMPARED := asd.shapes self_forcing.shapes self_forcing.shapes_2step self_forcing.shapes_1step

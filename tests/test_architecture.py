@@ -65,6 +65,11 @@ def test_files_and_functions_are_short_enough_to_read_at_once(path):
             assert size <= MAX_FUNCTION or f"{name(path)}:{node.name}" in LONG_FUNCTIONS, f"{node.name}: {size} lines"
 
 
+def test_files_of_tests_are_no_longer():
+    lines = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in (ROOT / "tests").rglob("*.py")}
+    assert not {file: count for file, count in lines.items() if count > MAX_FILE}
+
+
 def test_exceptions_to_the_lengths_are_at_most_two():
     assert len(LONG_FILES) + len(LONG_FUNCTIONS) <= 2
 

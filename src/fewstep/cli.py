@@ -83,7 +83,7 @@ def _dispatch(arguments: list[str]) -> int:
     name, *rest = arguments
     if name not in COMMANDS:
         raise ValueError(
-            f"a command is required, got '{name}'{closest(name, COMMANDS)}. Commands: {', '.join(COMMANDS)}"
+            f"a command is required, got '{name}'{closest(name, COMMANDS) or '.'} Commands: {', '.join(COMMANDS)}"
         )
     importlib.import_module(f"fewstep.commands.{name}").main(rest)
     return 0

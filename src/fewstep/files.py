@@ -90,7 +90,7 @@ def advice(error: OSError) -> str | None:
     return {
         errno.ENOSPC: "the disk is full: free some space or choose another disk",
         errno.EDQUOT: "the disk quota is used up: free some space or choose another disk",
-        errno.EFBIG: "the file would exceed the size limit: raise the limit or write a shorter clip",
+        errno.EFBIG: "the file would exceed the size limit: raise the limit or write less",
         errno.EISDIR: "a file name is required, this is a folder: add a file name",
         errno.EEXIST: "a parent of it is a file, not a folder: choose another folder",
         errno.ENOTDIR: "a parent of it is a file, not a folder: choose another folder",

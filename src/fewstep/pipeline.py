@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
@@ -31,7 +30,7 @@ from fewstep.models.tiling import Tiling
 from fewstep.models.vae import VideoVAE
 from fewstep.pictures import PictureSource
 from fewstep.rollout import OnStep
-from fewstep.sampling import Causal, clip_noise_source, draw_noise, renoising_source, require_whole
+from fewstep.sampling import Causal, clip_noise_source, draw_noise, renoising_source, require_room, require_whole
 from fewstep.session import StreamSession, to_pictures
 from fewstep.shot import Generation, Shot, ShotOptions, begin_with, choose_sampling, count_frames, pixel_size, step_plan
 from fewstep.types import Frames, Latents, TextEmbeds
@@ -179,7 +178,8 @@ class Pipeline:
     ) -> Generation:
         """One clip per prompt under the options of `shot`: steps, first, frames, height, width, image, video, guidance.
 
-        Clip i starts from the noise of (seed, index + i) whatever the plan, so plans can be compared side by side.
+        All noise of clip i is that of (seed, index + i), the first the same under every plan, so plans can be compared
+        side by side, and a clip is the same in any batch, to the rounding of products that are computed together.
         `batch` clips are made at once, by default several small ones or one large one. `on_step(chunk, step, x0)`
         observes each step of each batch.
         """
@@ -219,6 +219,7 @@ class Pipeline:
 
         No more than a piece of one clip is ever in memory as pixels; `watch` adds up what took how long.
         """
+        require_room(self.net, shot.sampling, shot.frames, shot.tokens)
         watch = watch or Stopwatch(self.device)
         with watch("text"):
             text = self._encode(prompts)
@@ -236,7 +237,7 @@ class Pipeline:
 
         if prefix is not None:
             yield from decoded(prefix)
-        rng = renoising_source(seed, index)
+        rng = [renoising_source(seed, index + i) for i in range(len(prompts))]
         chunks = shot.sampling.stream(self.net, noise, text, null, rng, on_step, prefix)
         for chunk in watch.each("denoise", chunks):
             yield from decoded(chunk)
@@ -273,11 +274,7 @@ class Pipeline:
         assert isinstance(shot.sampling, Causal)
         layout, plan = shot.sampling.layout, shot.sampling.plan
         context.require_room(layout.chunk, layout.first)
-        sizes: Iterable[int] = (
-            itertools.chain([layout.first or layout.chunk], itertools.repeat(layout.chunk))
-            if endless
-            else layout.sizes(shot.new_frames)
-        )
+        sizes: Iterable[int] = layout.endless() if endless else layout.sizes(shot.new_frames)
         source, rng = clip_noise_source(seed, index), renoising_source(seed, index)
         return StreamSession(
             prompt,

@@ -6,9 +6,9 @@ the cache (Self Forcing Alg. 1; ASD Alg. 2 with a `StepPlan` whose first chunk t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 
@@ -23,6 +23,10 @@ from fewstep.types import Latents, MoreLatents, TextEmbeds
 
 Commit = Literal["sequential", "packed"]
 """A pass of its own for every commit, or each commit in one pass with the next chunk's first denoising step."""
+
+Renoising: TypeAlias = "torch.Generator | Sequence[torch.Generator]"
+"""Where fresh noise comes from: one stream for all clips, as training draws, or one for each, so that none depends on
+the others of its batch."""
 
 OnStep = Callable[[int, int, Latents], None]
 """Observer (chunk index, step index, prediction of x0)."""
@@ -71,7 +75,7 @@ def stream(
     plan: StepPlan,
     *,
     context: Context = Context(),
-    rng: torch.Generator | None,
+    rng: Renoising | None,
     prefix: MoreLatents | None = None,
     commit: Commit = "sequential",
     ring: bool = False,
@@ -84,11 +88,13 @@ def stream(
     committed, under its own prompt, when its successor is asked for. With `recache` a new prompt commits all that its
     first chunk sees anew, under itself (LongLive's KV recache, but causally, chunk by chunk). When gradient is enabled
     it flows through the last step of each chunk, never from one chunk into another. `ring` keeps the past in
-    preallocated memory, for inference; an offloaded network keeps it on the host instead. Without `rng` each step keeps
-    the noise that it came with in place of fresh noise: many steps then solve each chunk's ODE.
+    preallocated memory, for inference; an offloaded network keeps it on the host instead. `rng` is one stream, or one
+    for each clip. Without it each step keeps the noise that it came with in place of fresh noise: many steps then solve
+    each chunk's ODE.
 
     Raises:
-        ValueError: unknown `commit`, a ring without a window, or a window too small for sink and chunk.
+        ValueError: unknown `commit`, a ring without a window, a window too small for sink and chunk, or another number
+            of streams than clips.
     """
     if commit not in ("sequential", "packed"):
         raise ValueError(f"commit must be 'sequential' or 'packed', got {commit!r}")
@@ -122,7 +128,7 @@ def rollout(
     *,
     layout: ChunkLayout,
     context: Context = Context(),
-    rng: torch.Generator | None,
+    rng: Renoising | None,
     prefix: MoreLatents | None = None,
     commit: Commit = "sequential",
     ring: bool = False,
@@ -149,7 +155,7 @@ def _denoise(
     cache: Cache,
     pending: MoreLatents | None,
     context: Context,
-    rng: torch.Generator | None,
+    rng: Renoising | None,
     on_step: Callable[[int, Latents], None] | None,
 ) -> tuple[Latents, Cache]:
     """One chunk from pure noise: predict x0, renoise to the next level with fresh noise, predict again.
@@ -175,8 +181,17 @@ def _denoise(
             if rng is None:
                 x = euler_step(x, v, level, lower)
             else:
-                x = add_noise(x0, torch.randn(x.shape, generator=rng, device=rng.device).to(x), lower)
+                x = add_noise(x0, _fresh(x, rng), lower)
     return x0, cache
+
+
+def _fresh(like: Latents, rng: Renoising) -> Latents:
+    """Noise of the shape of `like`. A stream of its own gives a clip what it would give it alone."""
+    if isinstance(rng, torch.Generator):
+        return torch.randn(like.shape, generator=rng, device=rng.device).to(like)
+    if len(rng) != len(like):
+        raise ValueError(f"each clip needs a random stream of its own, got {len(rng)} for {len(like)} clips")
+    return torch.stack([torch.randn(like.shape[1:], generator=each, device=each.device) for each in rng]).to(like)
 
 
 def _ring(net: VideoDiT | Guided, like: Latents, text: TextKV, context: Context, commit: Commit) -> RingKVCache:

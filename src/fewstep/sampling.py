@@ -11,13 +11,15 @@ import torch
 from fewstep.diffusion.flow import euler_step, v_from_x0
 from fewstep.diffusion.ode import Trajectory, ode_grid, record_trajectory, sample_ode
 from fewstep.diffusion.steps import StepPlan
+from fewstep.hardware import total_memory
 from fewstep.models.cache import Context
 from fewstep.models.dit import VideoDiT
 from fewstep.models.guided import Guided
 from fewstep.models.layout import ChunkLayout
-from fewstep.rollout import Chunk, OnStep, stream
+from fewstep.rollout import Chunk, OnStep, Renoising, stream
 from fewstep.types import Latents, MoreLatents, TextEmbeds
 
+HOST = torch.device("cpu")
 LARGEST_SEED = 2**31 - 1
 
 
@@ -44,7 +46,7 @@ class Causal:
         noise: Latents,
         text: TextEmbeds,
         null_text: TextEmbeds | None,
-        rng: torch.Generator,
+        rng: Renoising | None,
         on_step: OnStep | None,
         prefix: MoreLatents | None = None,
     ) -> Iterator[Latents]:
@@ -88,7 +90,7 @@ class ManySteps:
         noise: Latents,
         text: TextEmbeds,
         null_text: TextEmbeds | None,
-        rng: torch.Generator | None,
+        rng: Renoising | None,
         on_step: OnStep | None,
         prefix: MoreLatents | None = None,
     ) -> Iterator[Latents]:
@@ -150,7 +152,7 @@ class CausalManySteps:
         noise: Latents,
         text: TextEmbeds,
         null_text: TextEmbeds | None,
-        rng: torch.Generator | None,
+        rng: Renoising | None,
         on_step: OnStep | None,
         prefix: MoreLatents | None = None,
     ) -> Iterator[Latents]:
@@ -213,6 +215,21 @@ Sampling = Causal | ManySteps | CausalManySteps
 """How a model makes a clip."""
 
 
+def require_room(net: VideoDiT, sampling: Sampling, frames: int, tokens: int) -> None:
+    """Raise ValueError where the keys and values that `frames` latent frames of `tokens` keep fit into no memory."""
+    if isinstance(sampling, ManySteps):
+        return
+    weight, branches = net.head.head.weight, 2 if sampling.needs_null else 1
+    seen = min(sampling.context.window or frames, frames) * (tokens // frames)
+    needed = 2 * branches * net.cfg.num_layers * net.cfg.dim * seen * weight.element_size()
+    there = max(map(total_memory, {weight.device, HOST}))
+    if needed > there:
+        raise ValueError(
+            f"the past of a clip of {frames} latent frames takes {needed / 1e9:.0f} GB, this machine has "
+            f"{there / 1e9:.0f}: make it shorter, or behind a window, as `fewstep long` does"
+        )
+
+
 def require_whole(name: str, value: object, least: int, most: int | None = None) -> None:
     """Raise ValueError unless `value` is a whole number from `least` to `most`."""
     whole = isinstance(value, int) and not isinstance(value, bool)
@@ -227,7 +244,7 @@ def clip_noise_source(seed: int, index: int) -> torch.Generator:
 
 
 def renoising_source(seed: int, index: int) -> torch.Generator:
-    """Where a rollout that begins with clip `index` takes the noise between its steps."""
+    """Where clip `index` under `seed` takes the noise between its steps, whatever else is sampled."""
     return _generator(seed, index, purpose=1)
 
 

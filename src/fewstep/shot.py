@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 from fewstep.diffusion.steps import StepPlan, named_plan
 from fewstep.models.cache import Context
-from fewstep.models.checkpoint_dir import Passport
+from fewstep.models.checkpoint_dir import FROM_IMAGE, Passport
 from fewstep.models.layout import ChunkLayout
 from fewstep.models.vae import VideoVAE, from_uint8
 from fewstep.pictures import PictureSource, fit_picture, read_picture
@@ -163,15 +163,36 @@ def choose_sampling(
     return CausalManySteps(each, layout, passport.context) if passport.is_causal else each
 
 
-def rolling_context(passport: Passport) -> Context:
+def rolling_context(passport: Passport, *, window: int | None = None, sink: int | None = None) -> Context:
     """What a student's chunk sees of a clip without end: what it was trained to, or as much as a trained clip holds.
 
     Then the first chunk stays, and positions count inside the window, so that none is larger than in training.
+    `window` and `sink`, in latent frames, take the place of either. Raises ValueError where a chunk finds no room.
     """
-    if passport.context.window is not None:
-        return passport.context
-    sink = passport.layout.first or passport.layout.chunk
-    return Context(sink, max(passport.latent_frames, sink + passport.layout.chunk), "relative")
+    context = passport.context
+    if context.window is None:
+        first = passport.layout.first or passport.layout.chunk
+        context = Context(first, max(passport.latent_frames, first + passport.layout.chunk), "relative")
+    context = replace(
+        context,
+        window=context.window if window is None else window,
+        sink=context.sink if sink is None else sink,
+    )
+    context.require_room(passport.layout.chunk, passport.layout.first)
+    return context
+
+
+def behind_window(shot: Shot, passport: Passport, window: int | None, sink: int | None) -> Shot:
+    """A student's shot whose chunks see a window of what is before them, as `rolling_context` has it.
+
+    Raises ValueError for a teacher, which makes its clips as it was trained to.
+    """
+    if not isinstance(shot.sampling, Causal):
+        raise ValueError(
+            f"a window is of a student's chunks, '{passport.name}' is a teacher: leave --window and --sink out for it"
+        )
+    context = rolling_context(passport, window=window, sink=sink)
+    return replace(shot, sampling=replace(shot.sampling, context=context))
 
 
 def count_frames(passport: Passport, vae: VideoVAE, frames: int | None, given: int = 0) -> int:
@@ -256,8 +277,8 @@ def _require_trained(passport: Passport, image: bool, video: bool) -> None:
     """Raise ValueError unless the model was trained to begin its clips so."""
     if passport.begins_with == "text" and image:
         raise ValueError(
-            f"an image needs a student that was trained to go on from one, such as AAD-1's; '{passport.name}' was "
-            "trained from text alone: leave the image out, or choose another student"
+            f"an image needs a student that was trained to go on from one, such as the bundled {FROM_IMAGE}; "
+            f"'{passport.name}' was trained from text alone: leave the image out, or choose another student"
         )
     if passport.begins_with == "image" and not (image or video):
         raise ValueError(

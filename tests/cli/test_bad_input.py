@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import pickle
+import resource
 import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -142,8 +146,52 @@ def test_an_unwritable_place_is_refused_before_the_work(capsys, student: Path, i
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_disk_that_fills_up_while_a_command_writes_is_one_clear_error(capsys, monkeypatch):
-    monkeypatch.setattr("fewstep.commands.models.main", lambda argv: Path("/dev/full").write_text("x"))
-    assert "the disk is full: free some space" in refused(capsys, "models")
+    with suppress(OSError), open("/dev/full", "w") as full:  # which still holds some when it is closed
+        monkeypatch.setattr(sys, "stdout", full)
+        assert "the disk is full: free some space" in refused(capsys, "models")
+
+
+@pytest.fixture
+def no_more_than_a_kilobyte() -> Iterator[None]:
+    """Files cannot grow beyond it, whoever writes them."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("no_more_than_a_kilobyte")
+@pytest.mark.parametrize("name", ["x.gif", "x.mp4", "x.webp"])
+def test_a_clip_that_the_file_system_does_not_take_is_one_clear_error(capsys, student: Path, in_tmp: Path, name: str):
+    words = ("generate", "a red ball", "--model", student, "--steps", 1, "-o", name)
+    assert f"cannot write {name}: the file would exceed the size limit" in refused(capsys, *words)
+    assert not files(in_tmp)
+
+
+def test_a_checkpoint_that_the_file_system_does_not_take_is_one_clear_error(capsys, in_tmp: Path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))  # room for the recipe and the log
+    try:
+        message = refused(capsys, "train", "teacher.tiny", "--out", "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "cycle-00000002.pt: the file would exceed the size limit: raise the limit" in message
+    assert not any(name.endswith((".pt", ".safetensors")) for name in files(in_tmp / "run"))
+
+
+def test_what_a_model_does_not_have_is_refused_before_its_weights_are_read(capsys, student: Path, in_tmp: Path):
+    model = broken(student, in_tmp / "model")
+    file = weights(model)
+    file.write_bytes(file.read_bytes()[:-1000])
+    for words, message in (
+        (("--steps", 9), "from 1 to 4, got 9"),
+        (("--frames", 10), "the nearest are 9"),
+        (("--size", "64"), "WIDTHxHEIGHT"),
+        (("--seed", -1), "seed must be"),
+        (("--guidance", 3), "has its guidance distilled in"),
+    ):
+        assert message in refused(capsys, "generate", "a red ball", "--model", "model", *words)
+    assert "must say something" in refused(capsys, "generate", " ", "--model", "nowhere")
 
 
 def test_unknown_models_get_a_suggestion(capsys, in_tmp: Path):

@@ -148,6 +148,30 @@ def test_the_command_continues_its_own_clips(student: Path, tmp_path: Path):
     assert len(read_video(tmp_path / "c.mp4").frames) == 21
 
 
+def test_the_model_is_picked_by_what_is_asked_and_told(tmp_path: Path, capsys):
+    Image.fromarray(noise_clip(1, 64, 64)[0]).save(tmp_path / "p.png")
+    words = ["a red circle moves to the right", "-o", tmp_path / "x.mp4", "--enlarge", 1]
+    assert generate(*words, "--image", tmp_path / "p.png") == 0
+    said = capsys.readouterr()
+    assert "model: shapes-i2v, the bundled student that goes on from a picture" in said.err
+    assert "2 + 2 commits" in said.out
+    assert generate(*words, "--steps", 1) == 0
+    said = capsys.readouterr()
+    assert "model: shapes-asd, the bundled student that begins with text" in said.err
+    assert "3 + 2 commits" in said.out
+
+
+def test_a_model_that_was_named_is_not_commented_on(student: Path, tmp_path: Path, capsys):
+    assert generate("a red ball", "--model", student, "--steps", 1, "-o", tmp_path / "x.mp4") == 0
+    assert "model:" not in capsys.readouterr().err
+
+
+def test_a_text_student_refuses_a_picture_and_names_the_student_that_takes_it(tmp_path: Path, capsys):
+    Image.fromarray(noise_clip(1)[0]).save(tmp_path / "p.png")
+    assert generate("a red ball", "--model", "shapes-asd", "--image", tmp_path / "p.png") == 2
+    assert "such as the bundled shapes-i2v" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from fewstep.bench.subject import Subject
 from fewstep.cli import main
 from fewstep.diffusion.steps import StepPlan
 from fewstep.models.cache import KVCache
+from fewstep.models.checkpoint_dir import PASSPORT, read_passport
 from fewstep.models.layout import ChunkLayout
 from fewstep.models.presets import PRESETS
 from fewstep.planning.flops import cache_bytes, commit_flops, forward_flops
@@ -98,12 +100,14 @@ def test_a_student_that_goes_on_from_a_picture_is_streamed_behind_one(student: P
     assert all(set(stream.period_ms) == {"p50", "p90"} for stream in report.streams)
 
 
-def test_the_command_writes_tables_and_json(student: Path, tmp_path: Path, capsys):
-    target = tmp_path / "bench.json"
-    words = ["bench", "--model", student, "--steps", 1, "--clips", 1, "--dtypes", "float32", "--json", target]
-    assert main([str(word) for word in words]) == 0
-    found = json.loads(target.read_text())
-    assert found["reports"][0]["text_ms"] > 0
+def test_the_command_writes_tables_and_json_for_the_steps_that_the_student_has(student: Path, tmp_path: Path, capsys):
+    model, target = tmp_path / "one", tmp_path / "bench.json"
+    shutil.copytree(student, model)
+    (model / PASSPORT).write_text(replace(read_passport(student), levels=(1.0,)).to_json())
+    assert main(f"bench --model {model} --clips 1 --dtypes float32 --json {target}".split()) == 0
+    (report,) = json.loads(target.read_text())["reports"]
+    assert report["text_ms"] > 0
+    assert {stream["steps"] for stream in report["streams"]} == {1}
     assert "frames/s" in capsys.readouterr().out
 
 

@@ -54,6 +54,13 @@ def test_a_beginning_is_part_of_the_clip_and_of_no_chunk(pipe: Pipeline):
     assert made.chunks[0].start == 1 / 16
 
 
+def test_behind_a_picture_every_chunk_is_a_later_one(pipe: Pipeline):
+    assert chunks_of(pipe, 12 / 16, behind=True) == 1  # alone the first chunk has 9 pictures, and then it takes two
+    assert chunks_of(pipe, 12 / 16) == 2
+    assert chunks_of(pipe, 60.0, behind=True) == 80
+    assert seconds_of(pipe, 2, behind=True) == 1.5
+
+
 @pytest.mark.parametrize(("seconds", "chunks"), [(0.01, 1), (9 / 16, 1), (0.6, 2), (60.0, 81)])
 def test_as_many_chunks_as_the_time_takes(pipe: Pipeline, seconds: float, chunks: int):
     assert chunks_of(pipe, seconds) == chunks
@@ -104,6 +111,17 @@ def test_the_command_writes_figures_picture_and_clip(student: Path, tmp_path: Pa
     assert [len(levels) for levels in figures["settings"]["levels"]] == [4, 1]
     assert Image.open(out / "long.png").size[0] > 500
     assert len(read_video(out / "clip.mp4").frames) == figures["found"]["frames"] == 45
+
+
+def test_behind_an_image_the_bundled_image_student_goes_on_unless_another_is_named(tmp_path: Path, capsys):
+    Image.new("RGB", (64, 64), "gray").save(tmp_path / "first.png")
+    words = ["a red circle moves to the right", "--image", tmp_path / "first.png", "--seconds", 1, "-o", tmp_path]
+    assert main(["long", *map(str, words)]) == 0
+    assert "model: shapes-i2v" in capsys.readouterr().err
+    figures = json.loads((tmp_path / "long.json").read_text())
+    assert figures["settings"]["model"] == "shapes-i2v"
+    assert [chunk["frames"] for chunk in figures["chunks"]] == [16]
+    assert figures["settings"]["context"] == {"sink": 1, "window": 9, "rope": "relative"}
 
 
 def test_a_teacher_has_no_endless_clips(teacher: Path, tmp_path: Path, capsys):

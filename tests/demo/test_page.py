@@ -5,13 +5,14 @@ import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from fewstep.demo.hero import hero_frames, write_hero
-from fewstep.demo.page import TILE, Report, Take, Variant, render_page, sprite
+from fewstep.demo.page import TILE, Animation, Report, Take, Variant, render_page, sprite
 from fewstep.video import read_video
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (5, 16, 16, 3), dtype=np.uint8)
@@ -41,6 +42,12 @@ def report() -> Report:
             variant("student", "1* steps", (4, 1, 1)),
             variant("student", "1 step", (1, 1, 1)),
             variant("live", "1 step", (1, 1, 1)),
+        ),
+        animation=Animation(
+            prompt="a red <star> moves",
+            truth=FRAMES,
+            picture=Path("out/my demo/first.png"),
+            variant=variant("image", "1 step", (1, 1)),
         ),
         fps=16,
         scenes=2,
@@ -85,17 +92,28 @@ def outline(page: str) -> Outline:
 
 def test_the_page_is_well_formed_and_loads_nothing_from_outside(report):
     page = render_page(report)
-    assert outline(page).count["figure"] == 2 * 4 + 2
+    assert outline(page).count["figure"] == 2 * 4 + 3 + 2
     assert not re.search(r"url\((?!data:)", page)
     assert "$" not in re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
 
 
 def test_each_clip_carries_its_verdict_in_words_its_time_and_its_evaluations(report):
     page = render_page(report)
-    assert page.count("all 2 right") == 4
+    assert page.count("all 2 right") == 4 + 1
     assert page.count("1 of 2 right") == 4
     assert "wrong: shape" in page
     assert "20 ms · 6 evaluations" in page
+
+
+def test_the_row_from_a_picture_shows_the_picture_still_the_truth_and_the_students_clip(report):
+    page = render_page(report)
+    row = page[page.index('id="picture"') : page.index('id="cost"')]
+    assert re.findall(r'<span class="title">([^<]+)</span>', row) == ["the picture", "the true clip", "1 step"]
+    assert row.count('class="clip still"') == 1
+    assert "20 ms · 2 evaluations" in row
+    assert "<strong>75%</strong>" in row
+    assert "--image 'out/my demo/first.png' 'a red &lt;star&gt; moves'" in row
+    assert 'id="picture"' not in render_page(replace(report, animation=None))
 
 
 def test_prompts_are_text_never_markup(report):

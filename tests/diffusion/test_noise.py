@@ -59,7 +59,7 @@ def test_equal_seeds_draw_equal_levels():
 
 
 def test_bad_laws_are_refused():
-    with pytest.raises(ValueError, match="low < high"):
+    with pytest.raises(ValueError, match="lowest < highest"):
         UniformNoise(shift=5.0, low=0.9, high=0.1)
     with pytest.raises(ValueError, match="non-empty list of levels"):
         DiscreteNoise(())

@@ -22,7 +22,7 @@ def test_a_trailing_zero_is_the_clean_end_and_is_dropped():
 
 @pytest.mark.parametrize("bad", [(), (0.9, 0.5), (1.0, 1.0), (1.0, 0.5, 0.6), (1.0, 0.0)])
 def test_levels_must_descend_from_one_to_above_zero(bad):
-    with pytest.raises(ValueError, match=r"StepPlan.first must descend strictly from 1.0 to above 0"):
+    with pytest.raises(ValueError, match=r"noise levels must descend strictly from 1.0 to above 0"):
         StepPlan(bad, LEVELS)
 
 
@@ -74,3 +74,8 @@ def test_a_plus_spends_a_stars_evaluations_on_the_second_chunk():
     assert plus.num_evaluations(7) == star.num_evaluations(7) == 10
     assert [len(plus.sigmas(chunk)) for chunk in range(4)] == [1, 4, 1, 1]
     assert plus.truncate(1).enhanced == 1
+
+
+def test_a_schedule_has_one_of_two_names():
+    with pytest.raises(ValueError, match="prefix or respaced, got 'foo'"):
+        StepPlan.uniform((1.0, 0.5)).shorten(1, "foo")

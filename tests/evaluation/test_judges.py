@@ -9,7 +9,7 @@ import pytest
 from fewstep.evaluation.clip_folder import ClipFolder
 from fewstep.evaluation.judges import ShapeJudge, choose, mean_row
 from fewstep.evaluation.prompts import describe_scene
-from fewstep.evaluation.scores import MEASURES, row_of
+from fewstep.evaluation.scores import COLUMNS, row_of
 from fewstep.evaluation.scoring import score_folder
 from fewstep.evaluation.shapebench import score_clip
 from fewstep.manifest import ManifestError
@@ -32,12 +32,12 @@ def test_shapebench_of_a_folder_is_shapebench_of_its_clips(tmp_path: Path, add_c
         index = entry.settings.index
         direct = row_of(score_clip(folder.read(entry).frames, source.scene(index)[0], WORLD))
         row = found.rows["shapebench"][index, 0]
-        assert [row[name] for name in MEASURES] == pytest.approx(
-            [direct[name] for name in MEASURES], nan_ok=True, rel=1e-6
+        assert [row[name] for name in COLUMNS] == pytest.approx(
+            [direct[name] for name in COLUMNS], nan_ok=True, rel=1e-6
         )
         # what the file loses moves no score by more than a point of 100, noise in flat colours aside
         exact = row_of(score_clip(source.clip(index)[0], source.scene(index)[0], WORLD))
-        losses = {name: abs(row[name] - exact[name]) for name in MEASURES if name not in ("imaging_quality", "drift")}
+        losses = {name: abs(row[name] - exact[name]) for name in COLUMNS if name not in ("imaging_quality", "change")}
         assert max(loss for loss in losses.values() if np.isfinite(loss)) < 0.01
     estimates = found.estimates()
     assert estimates["shapebench.color"].value > 99

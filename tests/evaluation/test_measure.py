@@ -10,7 +10,7 @@ from fewstep.evaluation.entries import serves
 from fewstep.evaluation.measure import Prompts, measure, measure_round_trip, measure_truth, round_trip, world_of
 from fewstep.evaluation.provenance import fingerprint
 from fewstep.evaluation.results import ResultsError
-from fewstep.evaluation.scores import MEASURES, values_of
+from fewstep.evaluation.scores import COLUMNS, values_of
 from fewstep.models.checkpoint_dir import Passport
 from fewstep.models.dit import VideoDiT
 from fewstep.models.layout import ChunkLayout
@@ -63,7 +63,7 @@ def test_a_model_is_scored_clip_by_clip_and_timed_alone(pipe: Pipeline, prompts:
     found = measure(pipe, "1*", prompts, batch=2, timed=2, shown=2, advance=heard.append)
     assert [clip["index"] for clip in found.clips] == [0, 1, 2]
     assert [clip["caption"] for clip in found.clips] == list(prompts.captions)
-    assert values_of(found.clips).shape == (3, len(MEASURES))
+    assert values_of(found.clips).shape == (3, len(COLUMNS))
     assert heard == [1, 1, 1]
     assert [clip.shape for clip in found.shown] == [(9, 64, 64, 3)] * 2
     assert (found.evaluations, found.commits) == (4 + 1 + 1, 2)

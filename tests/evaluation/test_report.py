@@ -83,7 +83,7 @@ def test_a_field_tells_scores_with_intervals_evaluations_and_time(found):
 def test_the_printed_mean_is_that_of_the_clips(found):
     field = next(field for field in found if field.row == "asd" and field.plan == "1")
     expected = 100 * np.mean([clip["color"] for clip in field.cells[0].clips])
-    assert field.scores["color"][0] == pytest.approx(expected)
+    assert field.quantity("color").value == pytest.approx(expected)
 
 
 def test_markdown_is_one_line_for_each_row(found):
@@ -97,11 +97,31 @@ def test_ratios_are_paired_over_prompts(found):
     assert [row[0] for row in grid.rows][-1] == "mine"
     student = next(field for field in found if field.row == "asd")
     teacher = next(field for field in found if field.row == "teacher")
-    ratio = student.scores["semantic"] / teacher.scores["semantic"]
-    alone = student.scores["semantic"] / teacher.scores["semantic"][0]
-    assert np.std(ratio[1:]) < np.std(alone[1:])
+    (ours,), (theirs,) = (each.quantity("semantic").drawn for each in (student, teacher))
+    assert np.std(ours[1:] / theirs[1:]) < np.std(ours[1:] / theirs[0])
+    expected = 100 * ours[0] / theirs[0]
+    assert next(row for row in grid.rows if row[0] == "ASD, one student")[2].startswith(f"{expected:.1f} [")
     with pytest.raises(ResultsError, match="choose from truth"):
         report.relative(found, "nobody")
+
+
+def test_a_row_of_three_seeds_has_the_interval_of_seeds_and_prompts():
+    levels = (0.5, 0.55, 0.66)
+    (alike,) = report.fields([cell("asd", "1", 0.57, seed) for seed in range(3)])
+    (apart,) = report.fields([cell("asd", "1", level, seed) for seed, level in enumerate(levels)])
+    assert apart.estimate("color").value == pytest.approx(alike.estimate("color").value)
+    reach = 4.30265 * 100 * np.std(levels, ddof=1) / np.sqrt(3)
+    assert apart.estimate("color").half_width == pytest.approx(np.hypot(reach, alike.estimate("color").half_width))
+
+
+def test_ratios_are_taken_seed_by_seed_and_not_at_all_where_no_seed_is_shared():
+    ours = [cell("asd", "1", level, seed) for seed, level in enumerate((0.5, 0.55, 0.66))]
+    alike = [cell("dmd4", "1", level, seed) for seed, level in enumerate((0.5, 0.55, 0.66))]
+    other = [replace(each, training_seed=each.training_seed + 3) for each in alike]
+    assert report.relative(report.fields([*ours, *alike]), "dmd4").rows == (
+        ("ASD, one student (3 seeds)", "100.0 [100.0, 100.0]"),
+    )
+    assert report.relative(report.fields([*ours, *other]), "dmd4").rows == ()
 
 
 def test_students_are_compared_at_the_same_plan(found):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +22,10 @@ from fewstep.models.presets import PRESETS
 from fewstep.models.text import TextEncoder
 from fewstep.models.vae import VideoVAE
 from fewstep.pictures import read_picture
+from fewstep.sampling import ManySteps
 from fewstep.shapes.dataset import ShapeWorld
 from fewstep.shapes.render import render
+from fewstep.shot import Shot, behind_window, rolling_context
 from fewstep.video import write_image
 
 STUDENT = Passport(
@@ -158,6 +162,43 @@ def test_pictures_of_a_folder_go_to_prompts_in_the_order_of_names(entry: Entry, 
     assert ClipFolder.open(folder).entries[0].settings.scene is None
     with pytest.raises(ValueError, match="has 2 for 3 prompts"):
         sample([entry], tmp_path / "more", PromptSource(texts=("a", "b", "c")), settings)
+
+
+def test_chunks_of_long_clips_see_a_window_with_a_sink_and_the_manifest_says_so(entry: Entry, tmp_path: Path):
+    settings = replace(SETTINGS, frames=21, window=3, sink=1)  # six latent frames, each chunk one
+    few = replace(SHAPES, count=2)
+    (windowed,) = sample([entry], tmp_path / "windowed", few, settings)
+    (whole,) = sample([entry], tmp_path / "whole", few, replace(settings, window=None, sink=None))
+    (wide,) = sample([entry], tmp_path / "wide", few, replace(settings, window=6))
+    seen = ClipFolder.open(windowed).entries[0].settings.sampling["context"]
+    assert seen == {"sink": 1, "window": 3, "rope": "relative"}
+    a, b, c = (pixels(folder)[0, 0] for folder in (windowed, whole, wide))
+    assert np.array_equal(b, c), "a window as long as the clip changes nothing"
+    differ = np.abs(a.astype(float) - b).mean((1, 2, 3))
+    assert differ[:7].max() < 0.2, "three latent frames fit into the window; the codec looks ahead"
+    assert differ[9:].mean() > 2 * differ[:9].mean()
+
+
+def test_windows_that_hold_no_chunk_and_windows_of_teachers_are_refused(entry: Entry, model: Path, tmp_path: Path):
+    with pytest.raises(ValueError, match="window > sink"):
+        sample([entry], tmp_path, SHAPES, replace(SETTINGS, window=1, sink=1))
+    with pytest.raises(ValueError, match="window of at least 3"):
+        rolling_context(replace(STUDENT, layout=ChunkLayout(2)), window=2, sink=1)
+    teacher = Shot(ManySteps(2, 3.0, 1.0), 2, (16, 8, 8), 32)
+    with pytest.raises(ValueError, match="is a teacher: leave --window"):
+        behind_window(teacher, STUDENT, 3, None)
+
+
+def test_students_of_text_begin_with_pictures_only_when_that_is_asked_for(model: Path, tmp_path: Path):
+    few, text = replace(SHAPES, count=2), tmp_path / "text"
+    shutil.copytree(model, text)
+    passport = json.loads((text / "fewstep.json").read_text())
+    (text / "fewstep.json").write_text(json.dumps({**passport, "begins_with": "text"}))
+    entry = Entry.parse(f"asd={text}")
+    with pytest.raises(ValueError, match="trained from text alone"):
+        sample([entry], tmp_path, few, replace(SETTINGS, images="first"))
+    (folder,) = sample([entry], tmp_path, few, replace(SETTINGS, images="first", zero_shot=True))
+    assert ClipFolder.open(folder).entries[0].settings.begins_with is not None
 
 
 @pytest.mark.parametrize(

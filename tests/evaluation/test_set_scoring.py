@@ -8,7 +8,7 @@ import pytest
 
 from fewstep.evaluation.clip_folder import ClipFolder
 from fewstep.evaluation.set_scoring import FEATURES, Reference, features_of
-from fewstep.evaluation.summary import score_all
+from fewstep.evaluation.summary import notes, score_all
 from fewstep.metrics.base import Estimate
 from fewstep.metrics.features import FeatureError, InputFormat
 from fewstep.metrics.sets import SetMetric
@@ -32,7 +32,7 @@ def far(one: np.ndarray, other: np.ndarray) -> Estimate:
     return Estimate(value, value, value, min(len(one), len(other)))
 
 
-FAR = SetMetric("far", 1, "Distance of means", 3, far, lambda one, other: 0.5)
+FAR = SetMetric("far", 1, "Distance of means", 3, far, biased=True, per_feature=2, p_value=lambda one, other: 0.5)
 
 
 def test_features_are_extracted_once_and_kept_beside_the_clips(greys: Path):
@@ -58,6 +58,9 @@ def test_a_folder_is_as_far_from_its_reference_as_the_metric_says(
     assert itself.sets[0].estimate.value == 0
     plain = ours.to_json()["distances"][0]
     assert (plain["name"], plain["version"], plain["clips"], plain["p_value"]) == ("far", 1, [4, 3], 0.5)
+    said = [line for line in notes([ours, itself]) if ": far: " in line]
+    assert [line.partition(": far: of ")[2].partition(" clips")[0] for line in said] == ["3 and 4", "3", "3"]
+    assert plain["remarks"] == [line.partition(": far: ")[2] for line in said[:2]]
 
 
 def test_too_few_clips_and_too_short_ones_are_a_reason_and_the_rest_is_scored(

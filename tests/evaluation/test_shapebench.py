@@ -21,6 +21,7 @@ from fewstep.evaluation.shapebench import (
     score,
     score_verdict,
 )
+from fewstep.metrics.base import Clip
 from fewstep.metrics.drift import drift
 from fewstep.metrics.flow import flow_pairs
 from fewstep.metrics.temporal import motion_smoothness
@@ -51,7 +52,10 @@ def verdicts(clips):
 
 @pytest.fixture(scope="module")
 def truth(clips, verdicts, scenes) -> ShapeScores:
-    rows = [score_verdict(v, frames, scene) for v, (frames, *_), scene in zip(verdicts, clips, scenes, strict=True)]
+    rows = [
+        score_verdict(v, Clip(frames, 16), scene)
+        for v, (frames, *_), scene in zip(verdicts, clips, scenes, strict=True)
+    ]
     return ShapeScores(tuple(rows), frozen_normalisation())
 
 
@@ -97,11 +101,47 @@ def test_captions_of_other_clips_score_at_chance(verdicts, scenes):
     assert abs(hits / tries - rate) < 2.58 * np.sqrt(rate * (1 - rate) / objects)
 
 
+INVERSE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+
+
+def says_shape(shown, said):
+    return shown.objects[0].shape == said.objects[0].shape
+
+
+def says_motion(shown, said):
+    """A motion counts where it is that of the object of the stated colour."""
+    return all(getattr(shown.objects[0], name) == getattr(said.objects[0], name) for name in ("colour", "motion"))
+
+
+def says_relation(shown, said):
+    colours, stated = ([obj.colour for obj in scene.objects] for scene in (shown, said))
+    return set(colours) == set(stated) and said.relation == (
+        shown.relation if colours == stated else INVERSE[shown.relation]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "says", "chance"),
+    [
+        ("object_class", 1, says_shape, 1 / 5),
+        ("human_action", 1, says_motion, None),
+        ("spatial_relationship", 2, says_relation, 1 / 60),  # one pair of 15, and one sign of four
+    ],
+)
+def test_a_caption_of_another_clip_scores_where_it_happens_to_be_true(verdicts, scenes, name, number, says, chance):
+    group = [i for i, scene in enumerate(scenes) if len(scene.objects) == number]
+    pairs = [(i, j) for i in group for j in group if i != j]
+    found = np.mean([semantic_scores(verdicts[i], scenes[j])[name] for i, j in pairs])
+    true = np.mean([says(scenes[i], scenes[j]) for i, j in pairs])
+    assert found == pytest.approx(true, abs=0.01)
+    if chance is not None:
+        assert abs(found - chance) < 2.58 * np.sqrt(chance * (1 - chance) / len(group))
+
+
 def test_relations_need_both_objects_and_the_sign(verdicts, scenes):
     pairs = [i for i, scene in enumerate(scenes) if len(scene.objects) == 2]
-    swap = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
     for i in pairs:
-        wrong = replace(scenes[i], relation=swap[scenes[i].relation])
+        wrong = replace(scenes[i], relation=INVERSE[scenes[i].relation])
         assert semantic_scores(verdicts[i], wrong)["spatial_relationship"] == 0
         assert semantic_scores(verdicts[i], scenes[i])["spatial_relationship"] == 1
 
@@ -119,6 +159,9 @@ def test_frozen_clips_lose_motion_and_only_motion(clips, truth):
 
 def test_pure_noise_scores_nothing(noise):
     assert np.nanmean([noise.dimensions[name] for name in SEMANTIC]) <= 1
+    above = {name: noise.dimensions[name] for name in SEMANTIC if noise.dimensions[name] > 1}
+    assert above.keys() == {"appearance_style", "overall_consistency"}, "a fill, or a camera at rest, is met by chance"
+    assert max(above.values()) < 5
     assert noise.dimensions["imaging_quality"] <= 5
     assert noise.dynamic_flow == noise.dynamic_tracked == 0
     assert max(noise.normalised[name] for name in DIMENSIONS if np.isfinite(noise.normalised[name])) < 5
@@ -137,7 +180,9 @@ def test_pure_noise_scores_nothing(noise):
     ids=["blur", "noise", "fade"],
 )
 def test_imaging_quality_falls_with_damage(clips, damage, levels):
-    means = [np.mean([quality.imaging(damage(f[::8], level)).mean() for f, *_ in clips[:FEW]]) for level in levels]
+    means = [
+        np.mean([quality.imaging(Clip(damage(f[::8], level), 2)).mean() for f, *_ in clips[:FEW]]) for level in levels
+    ]
     assert means == sorted(means, reverse=True)
     assert means[-1] < 0.35 * means[0]
 
@@ -160,7 +205,7 @@ def test_smoothness_falls_with_jitter_and_shuffling(clips):
 def test_drift_grows_with_a_blur_ramp():
     frames = np.concatenate([ShapeWorld(SEED, "long").clip(0)[0][:128]])
     ramps = [np.stack([blur(f[None], s * t / 127 + 1e-3)[0] for t, f in enumerate(frames)]) for s in (0.0, 0.7, 1.5)]
-    found = [drift(quality.imaging(ramp), 32) for ramp in ramps]
+    found = [drift(quality.imaging(Clip(ramp, 16)), 32) for ramp in ramps]
     assert found[0].score < found[1].score < found[2].score
     assert found[0].slope > found[1].slope > found[2].slope
 

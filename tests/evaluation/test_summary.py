@@ -62,3 +62,18 @@ def test_the_drift_of_clips_that_hardly_move_is_not_told(tmp_path: Path, grey: C
     assert "drift_slope" in summary.estimates
     assert "drift" not in summary.estimates
     assert "hardly move" in summary.reasons()["drift"]
+
+
+def test_nor_is_a_difference_to_it(tmp_path: Path, grey: Callable, add_clip: Callable):
+    cells = np.random.default_rng(0).integers(0, 255, size=(8, 8, 3)).astype(np.uint8)
+    texture = cells.repeat(4, axis=0).repeat(4, axis=1)
+    for index in range(2):
+        add_clip(tmp_path / "still", grey(120, 17), index, fps=2.0)
+        add_clip(tmp_path / "moving", np.stack([np.roll(texture, 3 * at, axis=1) for at in range(17)]), index, fps=2.0)
+    judges, _ = choose(["drift", "drift_slope", "dynamic_degree"], clip_metrics(), {})
+    for names in (("still", "moving"), ("moving", "still")):
+        summaries = score_all([ClipFolder.open(tmp_path / name) for name in names], judges)
+        assert sum("drift" in each.estimates for each in summaries) == 1  # one of them moves
+        found = json.loads(save_all(summaries))["differences"][names[1]]
+        assert "dynamic_degree" in found
+        assert "drift" not in found

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fewstep.ingest.footage import PQ, FootageError, at_rate, open_footage, read_clip
+from fewstep.ingest.footage import PQ, FootageError, _readable, at_rate, open_footage, read_clip
 from fewstep.video import write_video
 
 
@@ -117,6 +117,43 @@ def test_damaged_files_are_told_from_whole_ones(tmp_path: Path, make_film, make_
         with pytest.raises(FootageError) as caught:
             times(path)
         assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_film_of_an_unknown_codec_says_so(tmp_path: Path, make_film, make_scene) -> None:
+    path = make_film(tmp_path / "a.mp4", make_scene(9))
+    content = path.read_bytes()
+    start = content.index(b"avc1", content.index(b"stsd"))
+    path.write_bytes(content[:start] + b"zzzz" + content[start + 4 :])
+    with pytest.raises(FootageError, match="its codec is unknown here"):
+        times(path)
+
+
+def test_whatever_a_reader_raises_is_told_of_the_file_and_not_of_the_machine(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "a.gif").write_text("no picture")
+    with pytest.raises(FootageError, match=r"cannot identify image file 'a\.gif'"):
+        times(tmp_path / "a.gif")
+    with pytest.raises(FootageError, match=r"cannot be read as video \(KeyError\)"), _readable(tmp_path):
+        raise KeyError
+
+
+def test_a_picture_is_no_film(tmp_path: Path, make_scene) -> None:
+    for name in ("a.gif", "a.webp"):
+        write_video(tmp_path / name, make_scene(1), 10)
+        with pytest.raises(FootageError, match="it is a picture, not a film"):
+            times(tmp_path / name)
+
+
+def test_pictures_of_an_animation_that_repeat_are_one_that_lasts(tmp_path: Path, make_scene) -> None:
+    frames = make_scene(3)[[0, 0, 0, 1, 2, 2]]
+    write_video(tmp_path / "a.gif", frames, 10)
+    assert times(tmp_path / "a.gif") == [0.0, 0.3, 0.4]
+    assert np.abs(read_clip(tmp_path / "a.gif", 0.0, 10.0, 0, 6, (32, 48)).astype(int) - frames).mean() < 12
+
+
+def test_a_clock_that_leaps_is_damage(tmp_path: Path, make_film, make_scene) -> None:
+    path = make_film(tmp_path / "a.mkv", make_scene(3), times=[0.0, 0.1, 1e6])
+    with pytest.raises(FootageError, match=r"its clock leaps from 0\.1 to 1000000\.0 s"):
+        times(path)
 
 
 def test_hdr_is_refused_rather_than_shown_grey(tmp_path: Path, make_film, make_scene) -> None:

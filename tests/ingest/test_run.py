@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tarfile
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,9 @@ CAPTIONS = {
     "truncated": "a blue circle",
     "text": "a green circle",
     "twin": "a red circle",
+    "codec": "a green ring",
+    "bad": "a red ring",
+    "still": "a blue ring",
 }
 
 
@@ -57,6 +61,10 @@ def everything(tmp_path_factory, make_film, make_scene) -> Path:
     make_film(folder / "three.mp4", make_scene(3))
     cut = make_film(folder / "truncated.mp4", noise, movflags="+faststart")
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    unknown = make_film(folder / "codec.mp4", make_scene(9)).read_bytes()
+    (folder / "codec.mp4").write_bytes(unknown.replace(b"avc1", b"zzzz"))
+    (folder / "bad.gif").write_text("no picture")
+    write_video(folder / "still.webp", make_scene(1), 10)
     (folder / "text.mp4").write_text("a text that calls itself a film\n" * 100)
     shutil.copy(folder / "h264.mp4", folder / "twin.mp4")
     make_film(folder / "silent.mp4", make_scene(9))
@@ -84,7 +92,10 @@ def test_a_folder_of_everything(everything: Path, tmp_path: Path, ingest, vae, t
     assert "cannot be read as video" in why["text.mp4"]
     assert why["twin.mp4"] == "the same file as h264.mp4"
     assert why["silent.mp4"] == "no caption in captions.jsonl"
-    assert len(why) + len(kept) == len(outcomes) == 11
+    assert why["codec.mp4"] == "its codec is unknown here"
+    assert why["bad.gif"] == "it cannot be read as video (cannot identify image file 'bad.gif')"
+    assert why["still.webp"] == "it is a picture, not a film"
+    assert len(why) + len(kept) == len(outcomes) == 14
 
     shards = Shards([tmp_path / "out"])
     samples = [shards.read(index) for index in range(len(shards))]
@@ -107,7 +118,7 @@ def test_a_folder_of_everything(everything: Path, tmp_path: Path, ingest, vae, t
     page = (tmp_path / "out" / "report.html").read_text("utf-8")
     assert summary(list(outcomes.values())) in page
     assert all(name in page for name in outcomes)
-    assert all(reason in page for reason in why.values())
+    assert all(escape(reason) in page for reason in why.values())
     pictures = [part.split("'")[0] for part in page.split("src='")[1:]]
     assert len(pictures) >= len(samples)
     assert all((tmp_path / "out" / picture).is_file() for picture in pictures)
@@ -140,7 +151,7 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_bytes(everything: Path, t
         return stop
 
     out = tmp_path / "out"
-    for label, count in (("captions", 10), ("files", 4), ("clips", 5)):
+    for label, count in (("captions", 13), ("files", 7), ("clips", 5)):
         with pytest.raises(StopError):
             run(ingest(out, shard_size=2, on_progress=stop_at(label, count)), everything, table)
         assert not list(out.glob(".shard*"))
@@ -197,6 +208,34 @@ def test_a_file_that_goes_away_meanwhile_is_reported(tmp_path: Path, ingest, mak
     assert [len(outcome.clips) for outcome in outcomes.values()] == [1, 0]
     assert "No such file" in outcomes["b.mp4"].dropped
     assert len(Shards([tmp_path / "out"])) == 1
+
+
+def test_a_link_to_nowhere_and_a_folder_are_reported(tmp_path: Path, ingest, make_film, make_scene) -> None:
+    folder = tmp_path / "clips"
+    make_film(folder / "a.mp4", make_scene(9))
+    (folder / "gone.mp4").symlink_to(folder / "nowhere")
+    (folder / "dir.mp4").mkdir()
+    for name in ("a", "gone", "dir"):
+        (folder / f"{name}.txt").write_text("a red circle")
+    for _ in range(2):
+        why = {name: outcome.dropped for name, outcome in run(ingest(tmp_path / "out"), folder).items()}
+        assert why["a.mp4"] is None
+        assert why["gone.mp4"] == "it cannot be read (No such file or directory)"
+        assert why["dir.mp4"] == "it cannot be read (Is a directory)"
+
+
+def test_a_file_that_changes_meanwhile_is_reported(tmp_path: Path, ingest, make_film, make_scene) -> None:
+    folder = tmp_path / "clips"
+    path = make_film(folder / "a.mp4", make_scene(9))
+    (folder / "a.txt").write_text("a red circle")
+
+    def change(label: str, done: int, total: int) -> None:
+        if label == "files":
+            make_film(path, make_scene(12, (200, 40, 40)))
+
+    outcomes = run(ingest(tmp_path / "out", on_progress=change), folder)
+    assert outcomes["a.mp4"].dropped == "it was changed after it was looked through: run this again"
+    assert len(run(ingest(tmp_path / "out"), folder)["a.mp4"].clips) == 1
 
 
 def test_other_clips_in_the_same_folder_are_refused(tmp_path: Path, ingest, make_film, make_scene) -> None:

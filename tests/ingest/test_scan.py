@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fewstep.ingest.scan import LEFT_OVER, TOO_SHORT, Cutting, Scan, Span, scan_file
+from fewstep.ingest.outcome import judge
+from fewstep.ingest.scan import LEFT_OVER, STILL, TOO_SHORT, Cutting, Scan, Span, scan_file
+from fewstep.ingest.sources import Source
 from fewstep.types import Picture
 
 CUTTING = Cutting(frames=9, fps=16.0, height=32, width=48, jump=3.0)
@@ -44,6 +47,27 @@ def test_the_target_rate_decides_how_many_pictures_there_are(tmp_path: Path, mak
     slow, _ = scan(make_film(tmp_path / "b.mp4", make_scene(10), fps=8))
     assert (slow.pictures, slow.repeated) == (20, 10)
     assert [span.first for span in slow.clips] == [0, 9]
+
+
+def test_a_picture_that_stays_ends_its_scene_and_gives_no_clip(tmp_path: Path, make_film, make_scene) -> None:
+    moments = [k / 16 for k in range(11)] + [4 + k / 16 for k in range(9)]  # 3.3 s between the two halves
+    made, _ = scan(make_film(tmp_path / "a.mp4", make_scene(20), times=moments))
+    assert [span.first for span in made.clips] == [0, made.spans[-1].first]
+    assert made.pictures - made.spans[-1].first == 9, "the scene after the gap begins with its first picture"
+    assert {span.dropped for span in made.spans[1:-1]} == {STILL, LEFT_OVER}
+    assert made.cuts == 1
+    slides, _ = scan(make_film(tmp_path / "b.mp4", make_scene(4), times=[0.0, 3.0, 6.0, 9.0]))
+    assert slides.clips == []
+    (outcome,) = judge([Source(tmp_path / "b.mp4", "b.mp4")], {"b.mp4": "slides"}, {}, {"b.mp4": slides}, CUTTING)
+    assert outcome.dropped == f"it stands still: {slides.pictures - 4} of {slides.pictures} pictures are repeated"
+
+
+def test_how_much_may_repeat_can_be_chosen(tmp_path: Path, make_film, make_scene) -> None:
+    path = make_film(tmp_path / "a.mp4", make_scene(10), fps=5)
+    assert scan(path)[0].clips == []
+    assert [span.first for span in scan(path, replace(CUTTING, repeats=0.8))[0].clips] == [0, 9, 18]
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\], got 60"):
+        replace(CUTTING, repeats=60)
 
 
 def test_a_short_or_damaged_file_gives_no_clip(tmp_path: Path, make_film, make_scene) -> None:

@@ -9,36 +9,13 @@ import torch
 from fewstep.diffusion.rng import Rng
 from fewstep.diffusion.steps import shifted_levels
 from fewstep.methods.asd import ASDConfig
-from fewstep.methods.base import Batch, Method, OptimConfig
+from fewstep.methods.base import Batch, Method
 from fewstep.models.discriminator import DiscriminatorConfig
-from fewstep.models.dit import VideoDiT
 from fewstep.models.layout import ChunkLayout
-from fewstep.models.presets import PRESETS
+from methods.players import FAST, Networks, freeze_all_but, moved_by, owners_of_gradients, prompts, twice
 
-TINY = PRESETS["tiny"]
-FAST = OptimConfig(lr=1e-3)
 PLAYERS = {"generator", "discriminator", "fake_score"}
 HEADS = DiscriminatorConfig(layers=(0, 1), num_logits=4, num_heads=2, ffn_dim=64)
-
-
-class Networks:
-    """Three tiny networks of one seed, with no parameter left at zero."""
-
-    def __init__(self, seed=0):
-        torch.manual_seed(seed)
-        self.net = VideoDiT(TINY)
-        with torch.no_grad():
-            for parameter in self.net.parameters():
-                parameter.add_(0.05 * torch.randn_like(parameter))
-
-    def student(self):
-        return deepcopy(self.net)
-
-    def fake_score(self):
-        return deepcopy(self.net)
-
-    def teacher(self):
-        return deepcopy(self.net).requires_grad_(False)
 
 
 def build(**settings):
@@ -47,43 +24,8 @@ def build(**settings):
     return ASDConfig(**{**tiny, **optim, **settings}).build(Networks(), Rng(0))
 
 
-def read(index=0, size=2):
-    generator = torch.Generator().manual_seed(index)
-    text = torch.randn(size, 5, TINY.text_dim, generator=generator)
-    return Batch(text=text, null_text=torch.zeros_like(text))
-
-
-def freeze_all_but(method, name):
-    for other, player in method.players.items():
-        player.module.requires_grad_(other == name)
-
-
-def owners_of_gradients(method):
-    return {
-        name
-        for name, player in method.players.items()
-        if any(p.grad is not None and p.grad.abs().max() > 0 for p in player.module.parameters())
-    }
-
-
 def flat_gradient(module):
     return torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
-
-
-def update(method, turn):
-    """One update by the turn's player, as the trainer makes it."""
-    optimizer = torch.optim.AdamW(method.players[turn.player].module.parameters(), lr=1e-3)
-    turn.loss(read()).total.backward()
-    optimizer.step()
-    optimizer.zero_grad()
-
-
-def snapshot(method):
-    return {name: deepcopy(player.module.state_dict()) for name, player in method.players.items()}
-
-
-def changed(before, after):
-    return {name for name in before if any(not torch.equal(before[name][k], after[name][k]) for k in before[name])}
 
 
 def blind(method):
@@ -119,7 +61,7 @@ def test_step_counts_agree_on_all_ranks_after_any_number_of_losses():
             Networks(), Rng(5, rank=rank)
         )
         for _ in range(rank):
-            method.fake_score_loss(read(), n=1)
+            method.fake_score_loss(prompts(), n=1)
         drawn.append([turn.loss.keywords["n"] for step in range(20) for turn in method.turns(step)])
     assert drawn[0] == drawn[1]
 
@@ -127,7 +69,7 @@ def test_step_counts_agree_on_all_ranks_after_any_number_of_losses():
 def test_all_steps_have_no_adversarial_term():
     method = build(alpha=5.0)
     freeze_all_but(method, "generator")
-    loss = method.generator_loss(read(), n=4)
+    loss = method.generator_loss(prompts(), n=4)
     assert set(loss.parts) == {"dmd", "dmd_n4"}
     assert torch.equal(loss.total, loss.parts["dmd"])
 
@@ -135,7 +77,7 @@ def test_all_steps_have_no_adversarial_term():
 def test_fewer_steps_add_alpha_times_the_adversarial_loss():
     method = build(alpha=0.25)
     freeze_all_but(method, "generator")
-    loss = method.generator_loss(read(), n=2)
+    loss = method.generator_loss(prompts(), n=2)
     assert set(loss.parts) == {"dmd", "dmd_n2", "asd"}
     assert loss.total.item() == pytest.approx(loss.parts["dmd"].item() + 0.25 * loss.parts["asd"].item(), rel=1e-6)
 
@@ -144,15 +86,15 @@ def test_equal_logits_cost_both_players_ln_two():
     method = build(alpha=1.0)
     blind(method)
     freeze_all_but(method, "generator")
-    assert method.generator_loss(read(), n=1).parts["asd"].item() == pytest.approx(math.log(2), abs=1e-6)
-    judged = method.discriminator_loss(read(), n=1)
+    assert method.generator_loss(prompts(), n=1).parts["asd"].item() == pytest.approx(math.log(2), abs=1e-6)
+    judged = method.discriminator_loss(prompts(), n=1)
     assert judged.total.item() == pytest.approx(math.log(2), abs=1e-6)
     assert judged.parts["gap_n1"] == judged.parts["r1"] == judged.parts["r2"] == judged.parts["accuracy"] == 0
 
 
 def test_the_discriminators_loss_is_literal_equation_seven():
     method = build(penalty_weight=600.0)
-    loss = method.discriminator_loss(read(), n=3)
+    loss = method.discriminator_loss(prompts(), n=3)
     parts = loss.parts
     assert set(parts) == {"adversarial", "r1", "r2", "accuracy", "gap_n3"}
     assert parts["r1"] > 0
@@ -161,7 +103,7 @@ def test_the_discriminators_loss_is_literal_equation_seven():
 
 
 def test_the_penalty_grows_with_the_square_of_the_perturbation_because_nothing_divides_it_away():
-    small, large = (build(penalty_sigma=sigma).discriminator_loss(read(), n=1).parts["r1"] for sigma in (1e-3, 2e-3))
+    small, large = (build(penalty_sigma=sigma).discriminator_loss(prompts(), n=1).parts["r1"] for sigma in (1e-3, 2e-3))
     assert (large / small).item() == pytest.approx(4.0, rel=0.1)
 
 
@@ -170,7 +112,7 @@ def test_logit_n_minus_one_alone_learns_from_the_pair_of_n(n):
     method = build()
     last = blind(method)
     freeze_all_but(method, "discriminator")
-    method.discriminator_loss(read(), n=n).total.backward()
+    method.discriminator_loss(prompts(), n=n).total.backward()
     touched = last.weight.grad.abs().amax(dim=1) > 0
     assert touched.tolist() == [row == n - 1 for row in range(4)]
 
@@ -179,13 +121,13 @@ def test_logit_n_minus_one_alone_learns_from_the_pair_of_n(n):
 def test_a_turn_leaves_gradient_with_its_player_only(player, n):
     method = build(alpha=1.0)
     freeze_all_but(method, player)
-    getattr(method, f"{player}_loss")(read(), n=n).total.backward()
+    getattr(method, f"{player}_loss")(prompts(), n=n).total.backward()
     assert owners_of_gradients(method) == {player}
 
 
 def test_the_discriminators_turn_never_reaches_the_backbone_even_if_nothing_is_frozen():
     method = build()
-    method.discriminator_loss(read(), n=2).total.backward()
+    method.discriminator_loss(prompts(), n=2).total.backward()
     assert owners_of_gradients(method) == {"discriminator"}
 
 
@@ -194,7 +136,7 @@ def test_the_adversarial_term_reaches_the_student_through_frozen_backbone_and_he
     for alpha in (0.0, 10.0):
         method = build(alpha=alpha)
         freeze_all_but(method, "generator")
-        method.generator_loss(read(), n=1).total.backward()
+        method.generator_loss(prompts(), n=1).total.backward()
         gradients[alpha] = flat_gradient(method.student)
     difference = gradients[10.0] - gradients[0.0]
     assert difference.norm() > 0.01 * gradients[0.0].norm()
@@ -205,7 +147,7 @@ def test_the_sample_ahead_is_a_fixed_target_unless_asked_otherwise():
     for detach in (True, False):
         method = build(alpha=10.0, detach_ahead=detach)
         freeze_all_but(method, "generator")
-        method.generator_loss(read(), n=1).total.backward()
+        method.generator_loss(prompts(), n=1).total.backward()
         gradients.append(flat_gradient(method.student))
     assert not torch.allclose(gradients[0], gradients[1])
 
@@ -214,14 +156,36 @@ def noised(method, sample, *, share_eps):
     return method.game.noised(sample, sample, method.judged_at, method.rng, share_eps=share_eps)
 
 
-def test_a_pair_is_noised_at_one_level_and_by_one_eps_when_shared():
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_the_sample_ahead_takes_one_step_more(n):
     method = build()
-    sample = torch.randn(2, 4, 16, 4, 4)
-    (ahead, behind), sigma = noised(method, sample, share_eps=True)
-    assert torch.equal(ahead, behind)
+    levels = []
+    method.student.register_forward_pre_hook(lambda net, args: levels.append(args[1].max().item()))
+    method.ahead(prompts(), n)
+    denoising = [level for level in levels if level > 0]
+    assert len(denoising) == 2 * (n + 1), "n + 1 steps of each of two chunks"
+    assert denoising[: n + 1] == pytest.approx(shifted_levels()[: n + 1])
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_equal_samples_are_judged_equal_exactly_where_they_share_their_noise(share, monkeypatch):
+    method = build(share_eps=share, share_eps_in_generator_step=share)
+    same = torch.randn(2, 4, 16, 4, 4)
+    monkeypatch.setattr(method, "sample", lambda text, n: same)
+    freeze_all_but(method, "discriminator")
+    judged = method.discriminator_loss(prompts(), n=1)
+    assert (judged.parts["gap_n1"] == 0) == share
+    assert (method.generator_loss(prompts(), n=1).parts["asd"].item() == pytest.approx(math.log(2), abs=1e-7)) == share
+
+
+def test_a_pair_is_noised_at_one_level_for_all_frames():
+    _, sigma = noised(build(), torch.randn(2, 4, 16, 4, 4), share_eps=True)
     assert (sigma == sigma[:, :1]).all()
-    (ahead, behind), _ = noised(method, sample, share_eps=False)
-    assert not torch.equal(ahead, behind)
+
+
+def test_scores_are_compared_at_levels_warped_by_the_shift():
+    levels = build(shift=5.0, t_min=0.0, t_max=1.0).matching.noise.sample(4000, 1, Rng(0))
+    assert levels.quantile(0.25).item() == pytest.approx(5 * 0.25 / (1 + 4 * 0.25), abs=0.03)
 
 
 def test_levels_of_judgement_follow_the_chosen_law():
@@ -238,26 +202,18 @@ def test_two_steps_are_a_prefix_of_the_levels_or_spread_over_them(sampling, seco
     method = build(sampling=sampling)
     levels = []
     method.student.register_forward_pre_hook(lambda net, args: levels.append(round(args[1].max().item(), 4)))
-    method.sample(read().text, n=2)
+    method.sample(prompts().text, n=2)
     assert [level for level in levels if level > 0] == [1.0, second] * 2
 
 
 def test_every_turn_of_a_cycle_moves_its_player_and_no_other():
     method = build(fake_score_updates=1)
     for turn in method.turns(0):
-        freeze_all_but(method, turn.player)
-        before = snapshot(method)
-        update(method, turn)
-        assert changed(before, snapshot(method)) == {turn.player}
+        assert moved_by(method, turn, prompts()) == {turn.player}
 
 
 def test_a_method_remembers_nothing_but_its_random_streams_and_weights():
-    method = build(fake_score_updates=1)
-    state = deepcopy(method.rng.state_dict())
-    first = [turn.loss(read()).total for turn in method.turns(0)]
-    method.rng.load_state_dict(state)
-    again = [turn.loss(read()).total for turn in method.turns(0)]
-    assert torch.equal(torch.stack(first), torch.stack(again))
+    assert torch.equal(*twice(build(fake_score_updates=1), prompts()))
 
 
 def descend(method, player, loss_of, updates):
@@ -277,15 +233,15 @@ def descend(method, player, loss_of, updates):
 
 def test_a_discriminator_that_descends_rates_more_steps_above_fewer():
     method = build(penalty_weight=0.0)
-    losses = descend(method, "discriminator", lambda: method.discriminator_loss(read(), n=1), updates=25)
+    losses = descend(method, "discriminator", lambda: method.discriminator_loss(prompts(), n=1), updates=25)
     assert losses[-1].total < losses[0].total
     assert losses[-1].parts["gap_n1"] > losses[0].parts["gap_n1"]
 
 
 def test_a_generator_that_descends_makes_its_sample_pass_for_the_longer_one():
     method = build(alpha=10.0, guidance=1.0)
-    descend(method, "discriminator", lambda: method.discriminator_loss(read(), n=1), updates=25)
-    losses = descend(method, "generator", lambda: method.generator_loss(read(), n=1), updates=10)
+    descend(method, "discriminator", lambda: method.discriminator_loss(prompts(), n=1), updates=25)
+    losses = descend(method, "generator", lambda: method.generator_loss(prompts(), n=1), updates=10)
     assert losses[0].parts["dmd"] < 1e-8, "teacher and fake score are one network: only the game moves the student"
     assert losses[-1].parts["asd"] < losses[0].parts["asd"]
 
@@ -309,7 +265,7 @@ ONE_FORCING = {
 def test_one_forcing_is_the_same_cycle_with_videos_and_the_logistic_loss():
     method = build(**ONE_FORCING, penalty_weight=0.0)
     assert [t.player for t in method.turns(0)] == ["generator", "discriminator", *["fake_score"] * 4]
-    batch = Batch(**{**vars(read()), "latents": torch.randn(2, 6, 16, 4, 4)})
+    batch = Batch(**{**vars(prompts()), "latents": torch.randn(2, 6, 16, 4, 4)})
     for turn in method.turns(0)[:2]:
         freeze_all_but(method, turn.player)
         turn.loss(batch).total.backward()
@@ -320,7 +276,7 @@ def test_one_forcing_is_the_same_cycle_with_videos_and_the_logistic_loss():
     torch.nn.init.zeros_(blind_last.bias)
     assert method.discriminator_loss(batch, n=1).total.item() == pytest.approx(2 * math.log(2), abs=1e-6)
     with pytest.raises(ValueError, match=r"Batch\.latents"):
-        method.discriminator_loss(read(), n=1)
+        method.discriminator_loss(prompts(), n=1)
 
 
 def test_videos_are_ahead_of_all_step_counts():
@@ -334,7 +290,7 @@ def test_videos_are_ahead_of_all_step_counts():
 def test_a_backbone_of_its_own_learns_with_the_heads():
     method = build(discriminator=DiscriminatorConfig(layers=(0, 1), num_heads=2, ffn_dim=64, backbone="own"))
     freeze_all_but(method, "discriminator")
-    method.discriminator_loss(read(), n=1).total.backward()
+    method.discriminator_loss(prompts(), n=1).total.backward()
     assert owners_of_gradients(method) == {"discriminator"}
     assert any(p.grad is not None for p in method.game.discriminator.backbone.parameters())
     assert all(p.grad is None for p in method.fake_score.parameters())

@@ -1,83 +1,21 @@
 from __future__ import annotations
 
-from copy import deepcopy
-
 import pytest
 import torch
 
 from fewstep.diffusion.rng import Rng
 from fewstep.diffusion.steps import shifted_levels
-from fewstep.methods.base import Batch, Method, OptimConfig
+from fewstep.methods.base import Method
 from fewstep.methods.dmd import DMDConfig
 from fewstep.models.cache import Context
-from fewstep.models.dit import VideoDiT
 from fewstep.models.layout import ChunkLayout
-from fewstep.models.presets import PRESETS
-
-TINY = PRESETS["tiny"]
-FAST = OptimConfig(lr=1e-3)
-
-
-class Networks:
-    """Three tiny networks of one seed, with no parameter left at zero."""
-
-    def __init__(self, seed=0):
-        torch.manual_seed(seed)
-        self.net = VideoDiT(TINY)
-        with torch.no_grad():
-            for parameter in self.net.parameters():
-                parameter.add_(0.05 * torch.randn_like(parameter))
-
-    def student(self):
-        return deepcopy(self.net)
-
-    def fake_score(self):
-        return deepcopy(self.net)
-
-    def teacher(self):
-        torch.manual_seed(1)
-        return VideoDiT(TINY).requires_grad_(False)
+from methods.players import FAST, Networks, freeze_all_but, moved_by, owners_of_gradients, prompts, twice
 
 
 def build(**settings):
     shape = {"latent_shape": (4, 16, 4, 4), "layout": ChunkLayout(chunk=2), "guidance": 2.0}
     optim = {"generator_optim": FAST, "fake_score_optim": FAST}
-    return DMDConfig(**{**shape, **optim, **settings}).build(Networks(), Rng(0))
-
-
-def read(index=0, size=2):
-    generator = torch.Generator().manual_seed(index)
-    text = torch.randn(size, 5, TINY.text_dim, generator=generator)
-    return Batch(text=text, null_text=torch.zeros_like(text))
-
-
-def gradients(method):
-    """Which players hold gradients."""
-    return {
-        name: any(p.grad is not None and p.grad.abs().max() > 0 for p in player.module.parameters())
-        for name, player in method.players.items()
-    }
-
-
-def freeze_all_but(method, name):
-    for other, player in method.players.items():
-        player.module.requires_grad_(other == name)
-
-
-def update(method, turn):
-    """One update by the turn's player, as the trainer makes it."""
-    optimizer = torch.optim.AdamW(method.players[turn.player].module.parameters(), lr=1e-3)
-    turn.loss(read()).total.backward()
-    optimizer.step()
-    optimizer.zero_grad()
-
-
-def snapshot(method):
-    return {name: deepcopy(player.module.state_dict()) for name, player in method.players.items()}
-
-
-def changed(before, after):
-    return {name for name in before if any(not torch.equal(before[name][k], after[name][k]) for k in before[name])}
+    return DMDConfig(**{**shape, **optim, **settings}).build(Networks(teacher=1), Rng(0))
 
 
 @pytest.mark.parametrize("ratio", [1, 5])
@@ -100,7 +38,7 @@ def test_students_of_any_number_of_steps_can_train_with_all_of_them(levels):
     method = build(levels=levels, exits="last")
     assert {turn.loss.keywords["n"] for turn in method.turns(0)} == {len(levels)}
     freeze_all_but(method, "generator")
-    loss = method.turns(0)[0].loss(read())
+    loss = method.turns(0)[0].loss(prompts())
     assert torch.isfinite(loss.total)
     assert set(loss.parts) == {"dmd", f"dmd_n{len(levels)}"}
 
@@ -110,7 +48,7 @@ def test_an_exit_at_n_evaluates_the_student_n_times_per_chunk(n):
     method = build()
     levels = []
     method.student.register_forward_pre_hook(lambda net, args: levels.append(round(args[1].max().item(), 4)))
-    method.sample(read().text, n)
+    method.sample(prompts().text, n)
     assert [level for level in levels if level > 0] == [round(s, 4) for s in shifted_levels()[:n]] * 2
 
 
@@ -118,31 +56,18 @@ def test_an_exit_at_n_evaluates_the_student_n_times_per_chunk(n):
 def test_a_turn_gives_gradient_to_its_player_only(player):
     method = build()
     turn = next(turn for turn in method.turns(0) if turn.player == player)
-    turn.loss(read()).total.backward()
-    assert gradients(method) == {"generator": player == "generator", "fake_score": player == "fake_score"}
+    turn.loss(prompts()).total.backward()
+    assert owners_of_gradients(method) == {player}
 
 
 def test_every_turn_of_a_cycle_moves_its_player_and_no_other():
     method = build(ratio=1)
     for turn in method.turns(0):
-        freeze_all_but(method, turn.player)
-        before = snapshot(method)
-        update(method, turn)
-        assert changed(before, snapshot(method)) == {turn.player}
+        assert moved_by(method, turn, prompts()) == {turn.player}
 
 
 def test_a_method_remembers_nothing_but_its_random_streams_and_weights():
-    method = build(ratio=1)
-    state = deepcopy(method.rng.state_dict())
-    first = [turn.loss(read()).total for turn in method.turns(0)]
-    method.rng.load_state_dict(state)
-    again = [turn.loss(read()).total for turn in method.turns(0)]
-    assert torch.equal(torch.stack(first), torch.stack(again))
-
-
-def test_a_ratio_below_one_is_refused():
-    with pytest.raises(ValueError, match="at least 1; got 0"):
-        DMDConfig(ratio=0)
+    assert torch.equal(*twice(build(ratio=1), prompts()))
 
 
 def warmup():
@@ -159,7 +84,7 @@ def warmup():
 
 def test_a_given_image_begins_every_rollout_and_only_the_student_learns_from_what_follows():
     method = warmup()
-    batch = Batch(**{**vars(read()), "latents": torch.randn(2, 9, 16, 4, 4)})
+    batch = prompts(clip=(9, 16, 4, 4))
     with torch.no_grad():
         clip = method.sample(batch.text, 1, method.image(batch))
     assert clip.shape == (2, 7, 16, 4, 4)
@@ -167,14 +92,13 @@ def test_a_given_image_begins_every_rollout_and_only_the_student_learns_from_wha
     for turn in method.turns(0):
         freeze_all_but(method, turn.player)
         turn.loss(batch).total.backward()
-        owner = turn.player == "generator"
-        assert gradients(method) == {"generator": owner, "fake_score": not owner}
+        assert owners_of_gradients(method) == {turn.player}
         method.players[turn.player].module.zero_grad()
 
 
 def test_an_image_must_be_in_the_data_and_a_chunk_of_its_own():
     with pytest.raises(ValueError, match=r"Batch\.latents, got None.*LatentData"):
-        warmup().generator_loss(read(), n=1)
+        warmup().generator_loss(prompts(), n=1)
     with pytest.raises(ValueError, match=r"ChunkLayout\(2, first=1\)"):
         build(first_frame="given")
     with pytest.raises(ValueError, match="window of at least 3"):

@@ -11,7 +11,6 @@ import torch
 from fewstep.diffusion.rng import Rng
 from fewstep.methods.base import Batch, Method
 from fewstep.methods.text_pretrain import (
-    OBJECT_ATOMS,
     SCENE_ATOMS,
     UNSTATED,
     TextPretrainConfig,
@@ -22,7 +21,7 @@ from fewstep.methods.text_pretrain import (
 from fewstep.models.text import TextEncoder
 from fewstep.shapes.caption import caption
 from fewstep.shapes.grammar import World, sample_scene
-from fewstep.shapes.scene import Object, Scene
+from fewstep.shapes.scene import ATTRIBUTES, Object, Scene
 
 
 class Networks:
@@ -53,7 +52,7 @@ def test_targets_name_each_stated_value_and_leave_the_rest_out():
     blue = Object(size="large", colour="blue", shape="circle", fill="striped", motion="static", speed=None, x=0, y=0)
     scene = Scene(objects=(red, blue), background="gradient", camera="static", relation="above", unstated=("camera",))
     targets = scene_targets([scene])
-    values = {**OBJECT_ATOMS, **SCENE_ATOMS}
+    values = {**ATTRIBUTES, **SCENE_ATOMS}
 
     def named(atom: str) -> list[str | None]:
         return [None if i == UNSTATED else values[atom][i] for i in targets[atom][0].tolist()]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
-import cv2
 import numpy as np
 import pytest
 
+from fewstep.evaluation.sampling import FINE_CRF
 from fewstep.metrics.base import Clip
 from fewstep.metrics.frame_features import Layout
 from fewstep.metrics.registry import clip_metrics
-from fewstep.video import read_video, write_video
+from fewstep.video import read_video, shrink, write_video
 
 METRICS = clip_metrics()
 
@@ -102,21 +103,18 @@ def test_a_mirrored_clip_scores_the_same(score, metric):
     assert score(metric, "mirrored") == pytest.approx(score(metric, "truth"), abs=tolerance)
 
 
-def test_the_codec_moves_no_score_by_much(clips, score, tmp_path):
-    """H.264 with halved chroma as the package writes it, enlarged, or it would blur colours at 64 x 64."""
-    worn = []
-    for clip in clips:
-        write_video(tmp_path / "clip.mp4", clip.frames, clip.fps, enlarge=4)
-        large = read_video(tmp_path / "clip.mp4").frames
-        small = [cv2.resize(frame, (64, 64), interpolation=cv2.INTER_AREA) for frame in large]
-        worn.append(Clip(np.stack(small), clip.fps, begins_with=clip.begins_with))
-    for name in ("temporal_flickering", "motion_smoothness", "dynamic_degree", "subject_consistency", "i2v_subject"):
-        after = float(np.mean([METRICS[name].measure(clip) for clip in worn]))
-        assert after == pytest.approx(score(name, "truth"), abs=0.01), name
-    after = float(np.mean([METRICS["background_consistency"].measure(clip) for clip in worn]))
-    assert after == pytest.approx(score("background_consistency", "truth"), abs=0.03)
-    after = float(np.mean([METRICS["imaging_quality"].measure(clip) for clip in worn]))
-    assert after == pytest.approx(score("imaging_quality", "truth"), abs=8)
+CODEC = {"imaging_quality": 1.0, "grid_energy": 1.0}
+"""What the file may move a clip's score by, in its own unit; 0.01 of the others."""
+
+
+def test_the_file_that_sampling_writes_moves_every_score_by_little(clips, tmp_path):
+    """H.264 with halved chroma, twice as large, or it would blur colours at 64 x 64."""
+    for clip in (replace(clip, prompt="the camera is static") for clip in clips):
+        write_video(tmp_path / "clip.mp4", clip.frames, clip.fps, enlarge=2, crf=FINE_CRF)
+        worn = replace(clip, frames=shrink(read_video(tmp_path / "clip.mp4").frames, 2))
+        for name, metric in METRICS.items():
+            before, after = metric.measure(clip), metric.measure(worn)
+            assert after == pytest.approx(before, abs=CODEC.get(name, 0.01), nan_ok=name.startswith("drift")), name
 
 
 def test_metrics_say_nothing_where_they_cannot(clips):

@@ -4,13 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fewstep.metrics.similarity import (
-    StepRecorder,
-    StepSimilarity,
-    first_changes_most,
-    later_blocks_gain,
-    step_similarity,
-)
+from fewstep.metrics.similarity import StepRecorder, StepSimilarity, step_similarity
 
 
 def predictions(*clips: list[list[float]]) -> np.ndarray:
@@ -65,21 +59,6 @@ def test_scalars_are_of_each_clip_and_nothing_where_there_is_one_step():
     assert found.first_last[0, 0] == 0.2
     assert found.off_diagonal[0, 0] == pytest.approx(0.5)
     assert np.isnan([found.first_last[0, 1], found.off_diagonal[0, 1]]).all()
-
-
-def test_a_first_chunk_that_changes_most_is_told_from_one_that_does_not():
-    changes, same = (step_similarity(walk(0, 40, noise)) for noise in ((0.8, 0.2, 0.2), (0.3, 0.3, 0.3)))
-    assert first_changes_most([changes]).low > 0
-    found = first_changes_most([same, same])
-    assert found.value < 0.02
-    assert found.samples == 40
-
-
-def test_students_are_compared_in_pairs():
-    rough, smooth = step_similarity(walk(0, 40, (0.8, 0.3, 0.3))), step_similarity(walk(0, 40, (0.8, 0.2, 0.2)))
-    found = later_blocks_gain([smooth], [rough])
-    assert 0 < found.low < found.value < found.high
-    assert later_blocks_gain([rough], [rough]).value == 0
 
 
 def test_a_recorder_keeps_batches_in_order_and_chunks_apart():

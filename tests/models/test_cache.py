@@ -38,6 +38,7 @@ def ring(slots):
         (Context(window=6), (6, 9), [], range(3, 9)),
         (Context(sink=3, window=12), (12, 15), [0, 1, 2], range(6, 15)),  # LongLive: 12 = 3 sink + 9 with the chunk
         (Context(sink=1, window=9), (9, 13), [0], range(5, 13)),  # AAD-1: 9 = 1 sink + 4 + 4
+        (Context(sink=1, window=14), (17, 21), [0], range(8, 21)),  # Eq. 1 literally: the sink, 9 before, 4
         (Context(sink=None, window=6), (6, 9), [], range(3, 9)),
     ],
 )

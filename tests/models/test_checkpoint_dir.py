@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,18 @@ def test_a_passport_survives_json():
         ({"kind": "critic"}, "teacher or student"),
         ({"levels": [0.9, 0.5]}, r"1\.0"),
         ({"latent_frames": 4}, "whole chunks"),
-        ({"latent_frames": "5"}, "latent_frames must be a whole number, got '5'"),
+        ({"latent_frames": "5"}, "latent_frames must be a whole number above 0, got '5'"),
+        ({"height": 0}, "height must be a whole number above 0, got 0"),
+        ({"fps": math.nan}, "fps must be a finite number above 0, got nan"),
+        ({"shift": 0}, "shift must be a finite number above 0, got 0"),
+        ({"guidance": -1}, "guidance must be a finite number of 0 or more, got -1"),
+        ({"schedule": "foo"}, "schedule must be prefix or respaced, got 'foo'"),
+        ({"negative_prompt": 3}, "negative_prompt must be a text, got 3"),
+        ({"commit": 3}, "commit must be a text, got 3"),
+        ({"seed": "x"}, "seed must be a whole number of 0 or more, got 'x'"),
+        ({"steps": 1.5}, "steps must be a whole number of 0 or more, got 1.5"),
+        ({"scores": [1]}, r"scores must be a number for each name, got \[1\]"),
+        ({"scores": {"Total": None}}, "scores must be a number for each name"),
         ({"components": {"critic": "x"}}, "components must be among"),
         ({"context": {"sink": 4, "window": 3}}, "window > sink"),
         (

@@ -37,5 +37,5 @@ def test_a_clip_that_does_not_fit_is_told_the_nearest_lengths(layout, frames, fi
 
 @pytest.mark.parametrize("wrong", [{"chunk": 0}, {"chunk": 3, "first": 0}])
 def test_empty_chunks_are_refused(wrong):
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(ValueError, match="1 latent frame or more"):
         ChunkLayout(**wrong)

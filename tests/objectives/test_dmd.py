@@ -100,5 +100,13 @@ def test_the_fake_score_learns_the_students_mean_and_the_samples_get_no_gradient
     loss.backward()
     assert x0.grad is None
     assert fake.mean.grad < 0
-    scaled = matching(Ideal(0.0), fake, noise=DiscreteNoise((0.5,)), fake_score_target="eps")
-    assert scaled.fake_score_loss(x0, TEXT, Rng(0)).item() == pytest.approx(4.0, rel=1e-5)
+
+
+def test_a_fake_score_that_regresses_eps_weighs_a_level_by_one_minus_it_squared():
+    flow, eps = (
+        matching(Ideal(0.0), Ideal(0.0), noise=DiscreteNoise((0.25,)), fake_score_target=target)
+        for target in ("flow", "eps")
+    )
+    x0 = torch.full(SHAPE, 2.0)
+    assert flow.fake_score_loss(x0, TEXT, Rng(0)).item() == pytest.approx(64.0, rel=1e-4), "(2 / 0.25)^2"
+    assert eps.fake_score_loss(x0, TEXT, Rng(0)).item() == pytest.approx(64.0 * 0.75**2, rel=1e-4)

@@ -11,7 +11,7 @@ import torch
 from fewstep.planning.plan import Plan
 from fewstep.planning.train import cast_of, plan_recipe, plan_stage, switches
 from fewstep.planning.turns import at_full_depth, latent_shape, rehearse_turns
-from fewstep.recipes import asd, causal_forcing, ode, self_forcing, teacher, text
+from fewstep.recipes import aad1, asd, causal_forcing, ode, self_forcing, teacher, text
 from fewstep.training.recipe import RecipeError
 
 GB = 1e9
@@ -139,3 +139,25 @@ def test_a_bidirectional_teacher_of_tiny_clips_costs_about_half_of_a_teacher_for
 def test_recipes_of_small_networks_are_refused_with_the_reason():
     with pytest.raises(RecipeError, match="video transformer"):
         plan_recipe(text.tiny())
+
+
+def test_trajectories_that_are_not_stored_cost_every_cycle_and_no_disk():
+    recipe = ode.tiny()
+    stored = plan_stage(recipe, recipe.stages[-1])
+    stage = replace(recipe.stages[-1], data=replace(recipe.stages[-1].data, stored=False))
+    anew = plan_stage(recipe, stage)
+    each = stored.once / stage.data.count
+    assert anew.once == 0
+    assert anew.flops == pytest.approx(stored.flops + stage.batch * stage.accumulate * each)
+    assert "trajectories" in stored.disk
+    assert "trajectories" not in anew.disk
+    assert all("teacher" in phase.lasting for phase in anew.phases if phase.flops)
+
+
+def test_a_head_start_is_planned_as_long_as_it_lasts():
+    recipe = aad1.tiny()
+    stage = recipe.stages[-1]
+    late = replace(stage, steps=4, method=replace(stage.method, discriminator_head_start=3))
+    turns = {phase.name: phase.times for phase in plan_stage(recipe, late).phases}
+    assert turns["discriminator's turn"] == 1
+    assert turns["generator's turn"] == pytest.approx(1 / 4)

@@ -5,6 +5,7 @@ import pytest
 
 from fewstep.evaluation.results import Cell, Protocol, Timing
 from fewstep.evaluation.scores import MEASURES
+from fewstep.metrics.registry import clip_metrics
 from fewstep.reproduce.evidence import Evidence, Samples
 from fewstep.reproduce.paper import Arm
 
@@ -25,7 +26,13 @@ def make_cell(made: Arm, level: float, seed: int = 0, *, spread: float = 0.05, m
             **(
                 {}
                 if metrics is None
-                else {"metrics": {"drift": metrics + float(row[0]), "dynamic_degree": float(index % 2)}}
+                else {
+                    "metrics": {
+                        **dict.fromkeys(clip_metrics(), float(row[1])),
+                        "drift": metrics + float(row[0]),
+                        "dynamic_degree": float(index % 2),
+                    }
+                }
             ),
         }
         for index, row in enumerate(values)
@@ -48,6 +55,11 @@ def make_cell(made: Arm, level: float, seed: int = 0, *, spread: float = 0.05, m
     )
 
 
+def _seeds(arm: Arm, seeds: int) -> int:
+    """Bundled models have one."""
+    return 1 if isinstance(arm.model.source, str) else seeds
+
+
 @pytest.fixture
 def cell():
     """`cell(arm, level, seed)`: clips whose measures lie about a level."""
@@ -60,7 +72,7 @@ def make_evidence():
 
     def make(levels, seeds: int = 3, logs=None, absent=None, **options) -> Evidence:
         samples = {
-            each: Samples(each, tuple(make_cell(each, level, seed, **options) for seed in range(seeds)))
+            each: Samples(each, tuple(make_cell(each, level, seed, **options) for seed in range(_seeds(each, seeds))))
             for each, level in levels.items()
         }
         return Evidence(samples, {}, logs or {}, absent or {})

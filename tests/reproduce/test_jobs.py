@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -61,6 +62,7 @@ def test_more_steps_longer_and_larger_clips_cost_more():
         return measuring_seconds(Arm(**{**vars(ARM), **changed}), 100)
 
     assert cost() < cost(plan="1*") == cost(plan="1+") < cost(plan="4")
+    assert cost(plan="4") < cost(plan="4", observe=True)
     assert cost(length=4) == pytest.approx(4 * cost(), rel=0.1)
     assert cost(enlarge=2) == pytest.approx(4 * cost(), rel=0.1)
 
@@ -78,25 +80,43 @@ def test_the_plan_counts_every_arm_for_every_seed_but_bundled_models_once(tmp_pa
     ]
 
 
-def test_results_are_found_again_for_the_same_weights_and_protocol_only(tmp_path, cell):
-    store, kept = Store(tmp_path / "out", tmp_path / "shapebench"), cell(ARM, 0.5)
-    frames = np.zeros((9, 8, 8, 3), np.uint8)
-    store.save(kept, Measured(rows=kept.clips, shown=[frames] * 2, arrays={"features": np.ones((40, 3))}))
-    assert store.find(ARM, 0, "f", kept.protocol) is not None
-    assert store.find(ARM, 0, "other", kept.protocol) is None
-    other = Protocol(**{**vars(kept.protocol), "clips": 41})
-    assert store.find(ARM, 0, "f", other) is None
-    np.testing.assert_array_equal(store.arrays(kept)["features"], np.ones((40, 3)))
-    assert store.picture(kept).is_file()
+@pytest.fixture
+def kept(tmp_path, cell):
+    """A store with one cell, and the cell."""
+    store, kept = Store(tmp_path / "out"), cell(ARM, 0.5)
+    frames, arrays = np.zeros((9, 8, 8, 3), np.uint8), {"features": np.ones((40, 3))}
+    store.save(kept, Measured(rows=kept.clips, shown=[frames] * 2, arrays=arrays, measures="x-1 drift:1:"))
+    return store, kept
 
 
-def test_results_of_shapebench_are_taken_for_plain_arms(tmp_path, cell):
-    from fewstep.evaluation.results import save_cell
+def test_results_are_found_again_for_the_same_weights_protocol_and_measures_only(kept):
+    store, cell = kept
+    same = {"fingerprint": "f", "protocol": cell.protocol, "measures": "x-1 drift:1:"}
+    assert store.find(ARM, 0, **same) is not None
+    other = Protocol(**{**vars(cell.protocol), "clips": 41})
+    for changed in ({"fingerprint": "other"}, {"protocol": other}, {"measures": "x-1 drift:2:"}):
+        assert store.find(ARM, 0, **{**same, **changed}) is None
+    assert store.find(ARM, 1, **same) is None
+    np.testing.assert_array_equal(store.arrays(cell)["features"], np.ones((40, 3)))
+    assert set(store.arrays(cell)) == {"features"}
 
-    store = Store(tmp_path / "out", tmp_path / "shapebench")
-    plain = cell(Arm(**{**vars(ARM), "key": "dmd"}), 0.5)  # its row there
-    save_cell(plain, tmp_path / "shapebench")
-    assert store.find(ARM, 0, "f", plain.protocol) is not None
-    special = Arm(**{**vars(ARM), "key": "dmd@1,x4", "length": 4})
-    assert store.find(special, 0, "f", plain.protocol) is None
-    assert store.arrays(plain) == {}
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"PK torn")])
+@pytest.mark.parametrize("suffix", [".json", ".npz"])
+def test_results_that_are_not_whole_are_measured_anew(kept, damage, suffix):
+    store, cell = kept
+    damage(store.path(ARM.key, 0, ARM.plan).with_suffix(suffix))
+    assert store.find(ARM, 0, "f", cell.protocol, "x-1 drift:1:") is None
+
+
+def test_a_cell_is_measured_by_one_at_a_time_and_free_again_when_that_one_fails(kept):
+    store, _ = kept
+    claims = ExitStack()
+    assert claims.enter_context(store.claim(ARM, 0, wait=False))
+    with store.claim(ARM, 0, wait=False) as second, store.claim(ARM, 1, wait=False) as another:
+        assert (second, another) == (False, True)
+    claims.push(lambda *failure: True)
+    with claims:
+        raise RuntimeError
+    with store.claim(ARM, 0, wait=True) as free:
+        assert free

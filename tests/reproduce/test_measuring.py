@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from fewstep.evaluation.measure import Prompts
+from fewstep.evaluation.scores import row_of
+from fewstep.evaluation.shapebench import score_clip
+from fewstep.metrics.base import Clip
+from fewstep.metrics.extractors import random_features
+from fewstep.metrics.registry import clip_metrics
 from fewstep.models.checkpoint_dir import Passport
 from fewstep.models.dit import VideoDiT
 from fewstep.models.layout import ChunkLayout
@@ -12,10 +19,12 @@ from fewstep.models.presets import PRESETS
 from fewstep.models.text import TextEncoder
 from fewstep.models.vae import VideoVAE
 from fewstep.pipeline import Pipeline
-from fewstep.reproduce.measuring import CONTROLS, measure_arm, measure_control, shot_of
+from fewstep.reproduce.measuring import CONTROLS, measure_arm, measure_control, measures_of, shot_of
 from fewstep.reproduce.paper import Arm, Model
+from fewstep.shapes.render import render
 from fewstep.shapes.scene import World
 
+EXTRACTOR = random_features()
 LEVELS = (1.0, 0.9, 0.75, 0.5)
 
 
@@ -56,7 +65,7 @@ def test_the_control_of_the_enhanced_chunk_costs_the_same(pipe):
 
 
 def test_an_observed_arm_keeps_rows_arrays_and_costs(pipe, prompts):
-    found = measure_arm(pipe, arm("4", observe=True), prompts, batch=2, extractor="random")
+    found = measure_arm(pipe, arm("4", observe=True), prompts, batch=2, extractor=EXTRACTOR)
     assert [row["index"] for row in found.rows] == [0, 1]
     assert {"facts_true", "metrics"} <= found.rows[0].keys()
     assert "imaging_quality" in found.rows[0]["metrics"]
@@ -72,7 +81,7 @@ def test_an_observed_arm_keeps_rows_arrays_and_costs(pipe, prompts):
 
 
 def test_larger_clips_are_judged_at_the_worlds_size(pipe, prompts):
-    found = measure_arm(pipe, arm(enlarge=2), prompts, batch=1, extractor="random")
+    found = measure_arm(pipe, arm(enlarge=2), prompts, batch=1, extractor=EXTRACTOR)
     assert found.shown[0].shape == (9, 128, 128, 3)
     assert len(found.rows) == 2
 
@@ -80,8 +89,45 @@ def test_larger_clips_are_judged_at_the_worlds_size(pipe, prompts):
 def test_controls_are_ordered_as_they_must_be(pipe, prompts):
     facts = {}
     for name in CONTROLS:
-        found = measure_control(name, prompts, pipe.vae, 16.0, extractor="random")
+        found = measure_control(name, prompts, pipe.vae, 16.0, extractor=EXTRACTOR)
         facts[name] = np.mean([row["facts_true"] for row in found.rows])
     assert facts["truth"] > facts["noise"]
     assert facts["truth"] > facts["shuffled"]
     assert facts["truth"] >= facts["frozen"]
+
+
+def test_the_floor_is_of_other_clips_than_the_truth_it_stands_beside():
+    prompts = Prompts.sample(World(), count=2)
+    found = measure_control("truth", prompts, None, 16.0, extractor=EXTRACTOR)
+    mine, others = found.arrays["features"], found.arrays["features.others"]
+    assert mine.shape == others.shape == (2, EXTRACTOR.dim)
+    further = Prompts.sample(World(), count=4)
+    assert len({*further.captions}) == 4
+    clips = np.stack([EXTRACTOR.takes.fit(Clip(further.true_clip(index), 16.0)) for index in range(4)])
+    np.testing.assert_allclose(np.concatenate([mine, others]), EXTRACTOR.extract(clips), rtol=1e-4, atol=1e-4)
+
+
+def test_what_was_measured_names_its_extractor_and_every_metric_with_its_version():
+    metrics = clip_metrics()
+    name = measures_of(EXTRACTOR, metrics)
+    assert EXTRACTOR.id in name
+    assert name == measures_of(EXTRACTOR)
+    assert measures_of(random_features(1)) != name
+    newer = {**metrics, "drift": replace(metrics["drift"], version=metrics["drift"].version + 1)}
+    assert measures_of(EXTRACTOR, newer) != name
+
+
+def test_a_clip_scores_the_same_alone_and_beside_the_other_metrics():
+    """Flow, noise and sharpness are found once for all that rest on them."""
+    prompts = Prompts.sample(World(), count=2)
+    found = measure_control("truth", prompts, None, 16.0, extractor=EXTRACTOR)
+    for row, scene in zip(found.rows, prompts.scenes, strict=True):
+        frames = render(scene, prompts.world, prompts.world.frames)
+        alone = row_of(score_clip(frames, scene, prompts.world))
+        assert {name: row[name] for name in alone if name != "missed"} == pytest.approx(
+            {name: alone[name] for name in alone if name != "missed"}, nan_ok=True
+        )
+        for name, value in row["metrics"].items():
+            metric = clip_metrics()[name]
+            own = metric.measure(Clip(frames, 16.0, row["caption"]))
+            assert value == pytest.approx(own, nan_ok=True), name

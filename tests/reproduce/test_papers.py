@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fewstep.reproduce import aad1, asd
@@ -64,6 +66,37 @@ def test_published_differences_of_aad1_follow_from_its_rows(item):
         ours, theirs = (printed[arm] for arm in claim.needs)
         differences = {round(abs(ours[name] - theirs[name]), 2) for name in ours}
         assert round(claim.published, 2) in differences, claim.says
+
+
+def test_table_3_of_aad1_compares_motion_by_granularity_and_drift_by_visibility():
+    item = PAPERS[1].items[2]
+    printed = {row.arm.key.replace(",x4", ""): row.published for row in item.tables[0].rows}
+    compared = {claim.needs: claim for claim in item.claims if len(claim.needs) == 2}
+    for (ours, theirs), claim in compared.items():
+        measure = "clip.drift" if ours.length > 1 else "clip.dynamic_degree"
+        change = printed[ours.key.replace(",x4", "")][measure] - printed[theirs.key.replace(",x4", "")][measure]
+        assert claim.published == pytest.approx(-change if measure == "clip.drift" else change), claim.says
+        seen = ["causal" if arm.row.startswith("causal") else "bidirectional" for arm in (ours, theirs)]
+        assert claim.kind == ("same" if seen == ["bidirectional"] * 2 else "more")
+        assert measure == "clip.drift" or seen[0] == seen[1]
+    assert len(compared) == 4
+    (still,) = (claim for claim in item.claims if len(claim.needs) == 1)
+    assert still.published == pytest.approx(5 - 1.08)
+
+
+def test_speed_is_compared_seed_by_seed(make_evidence):
+    item = next(item for item in PAPERS[1].items if item.key == "table5")
+    evidence = make_evidence(dict.fromkeys(item.arms, 0.5))
+    one, four = item.arms
+    for arm, times in ((one, (0.1, 0.2, 0.1)), (four, (0.2, 0.4, 0.3))):
+        cells = tuple(
+            replace(cell, timing=replace(cell.timing, seconds=seconds))
+            for cell, seconds in zip(evidence.samples[arm].cells, times, strict=True)
+        )
+        evidence.samples[arm] = replace(evidence.samples[arm], cells=cells)
+    found = item.claims[0].statistic(evidence)
+    assert found.drawn[:, 0].tolist() == pytest.approx([2.0, 2.0, 1.0])  # 4 less 2, 2 and 3 times
+    assert found.estimate().half_width == pytest.approx(4.30265 / 3, rel=1e-4)
 
 
 def test_every_published_triple_is_a_total_of_its_parts():

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import html
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from fewstep.reproduce import asd, drawings
+from fewstep.metrics.base import Estimate
+from fewstep.reproduce import aad1, asd, drawings
 from fewstep.reproduce.claims import compare
-from fewstep.reproduce.evidence import Evidence
+from fewstep.reproduce.evidence import Evidence, Samples
+from fewstep.reproduce.measuring import CONTROLS
 from fewstep.reproduce.page import write_page
 from fewstep.reproduce.paper import Arm, Figure, Item, Model, Paper, Row, Table, Training
-from fewstep.reproduce.report import work_out, write_figures, write_json
+from fewstep.reproduce.report import brief, shown, work_out, write_figures, write_json
 from fewstep.reproduce.store import Store
 
 RUN, LATER = Training(recipe="r.x"), Training(recipe="r.y")
@@ -95,13 +99,15 @@ def test_the_json_is_strict_and_tells_all(report, tmp_path):
 
 
 def test_the_page_needs_nothing_beside_it_and_escapes_what_it_shows(report, evidence, tmp_path):
-    write_page(report, evidence, Store(tmp_path, tmp_path), tmp_path / "report.html")
+    write_page(report, evidence, Store(tmp_path), tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "A &lt;b&gt;" in page
     assert not re.search(r"(src|href)=['\"](?!data:|#)", page)
     assert "<script" not in page
     assert page.count("did not hold") >= 2
-    assert WHY.replace("`", "`") in page
+    assert "needs <code>fewstep train r.y</code>" in page
+    assert "&lt; 0.001" in page
+    assert page.count("<th>paper</th>") == 1  # of two measures one is published
     assert "$" not in page
 
 
@@ -113,28 +119,79 @@ def test_asd_without_any_run_is_a_whole_report_that_says_so(tmp_path):
     report = work_out(whole, evidence, {})
     assert {finding.verdict.outcome for finding in report.findings} == {"cannot be told"}
     assert all(finding.verdict.why for finding in report.findings)
-    write_page(report, evidence, Store(tmp_path, tmp_path), tmp_path / "report.html")
+    write_page(report, evidence, Store(tmp_path), tmp_path / "report.html")
     assert "not run: asd.shapes" in (tmp_path / "report.html").read_text()
 
 
-def test_every_figure_of_asd_is_drawn_from_full_evidence(make_evidence):
-    whole = asd.paper()
-    arms = dict.fromkeys(whole.arms(), 0.5)
-    lines = [{"cycle": c, "generator/dmd": 0.1 + 0.01 * np.sin(c), "seconds": 1.0} for c in range(1, 60)]
-    lines = [
-        {**line, **{f"discriminator/gap_n{n}": float(np.cos(n * line["cycle"])) for n in (1, 2, 3)}} for line in lines
+def log(seed: int) -> list[dict[str, float]]:
+    """A steady run of 60 cycles."""
+    rng = np.random.default_rng(seed)
+    names = ("generator/dmd", *(f"discriminator/gap_n{n}" for n in (1, 2, 3)))
+    steady = {"discriminator/accuracy": 0.6, "seconds": 1.0 + 0.1 * seed}
+    return [
+        {"cycle": cycle, **steady, **dict(zip(names, rng.normal(0.1, 0.5, len(names)), strict=True))}
+        for cycle in range(1, 61)
     ]
-    logs = {training: [{"stage": lines}] for training in whole.trainings()}
-    evidence = make_evidence(arms, seeds=1, metrics=1.0, logs=logs)
-    rng = np.random.default_rng(0)
-    arrays = {"features": rng.normal(size=(40, 4)), "imaging": rng.uniform(0, 100, (40, 33))}
-    matrices = {
-        f"similarity.{name}": rng.uniform(0.5, 1, (40, 3, 4, 4)) for name in ("chunk", "chunk.centred", "pixels")
-    }
-    for samples in evidence.samples.values():
-        object.__setattr__(samples, "arrays", ({**arrays, **matrices},))
-    report = work_out(whole, evidence, {})
-    drawn = [figure for section in report.sections for figure in section.figures]
-    assert all(figure.png for figure in drawn), [(figure.name, figure.absent) for figure in drawn if not figure.png]
-    missing = [finding.verdict.why for finding in report.findings if finding.verdict.estimate is None]
-    assert missing == []
+
+
+def arrays(samples: Samples, seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng([seed, len(samples.arm.key)])
+    readings = ("chunk", "chunk.centred", "pixels")
+    cosines = {f"similarity.{name}": rng.uniform(0.5, 1, (40, 3, 4, 4)) for name in readings}
+    sets = {name: rng.normal(size=(40, 4)) for name in ("features", "features.others")}
+    return {**sets, "imaging": rng.uniform(0, 100, (40, 33)), **cosines}
+
+
+@pytest.fixture
+def complete(make_evidence):
+    """`complete(paper)`: all that a paper can ask for, of three seeds."""
+
+    def make(whole: Paper) -> Evidence:
+        logs = {training: {seed: {"stage": log(seed)} for seed in range(3)} for training in whole.trainings()}
+        controls = {name: Arm(key=name, title=name, model=Model("shapes-base"), plan="-") for name in CONTROLS}
+        levels = {arm: 0.4 + 0.01 * (i % 7) for i, arm in enumerate((*whole.arms(), *controls.values()))}
+        found = make_evidence(levels, metrics=1.0, logs=logs)
+        filled = {
+            arm: replace(samples, arrays=tuple(arrays(samples, seed) for seed in range(len(samples.cells))))
+            for arm, samples in found.samples.items()
+        }
+        known = {name: filled.pop(arm) for name, arm in controls.items()}
+        return Evidence(filled, known, found.logs, {})
+
+    return make
+
+
+@pytest.mark.parametrize("whole", [asd.paper(), aad1.paper()], ids=lambda whole: whole.key)
+def test_a_report_of_full_evidence_leaves_nothing_open_for_want_of_data(whole, complete, tmp_path):
+    evidence = complete(whole)
+    report = work_out(whole, evidence, {"commit": "abc"})
+    for section in report.sections:
+        assert [figure.name for figure in section.figures if not figure.png] == []
+        assert section.absent == ()
+        for finding in section.findings:
+            assert finding.verdict.estimate is not None, (finding.claim.says, finding.verdict.why)
+            assert np.isfinite(finding.verdict.estimate.low), finding.claim.says
+            assert finding.verdict.seeds == 3, finding.claim.says
+        for filled, table in zip(section.tables, section.item.tables, strict=True):
+            for line, row in zip(filled.lines, table.rows, strict=True):
+                assert bool(line.ours) == bool(row.arm or row.values), line.label
+    write_page(report, evidence, Store(tmp_path), tmp_path / "report.html")
+    write_json(report, tmp_path / "report.json")
+    page, plain = (tmp_path / "report.html").read_text(), json.loads((tmp_path / "report.json").read_text())
+    assert sum(plain["verdicts"].values()) == len(report.findings)
+    for what, why in whole.left_out.items():
+        assert plain["left_out"][what] == why
+        assert html.escape(what) in page
+
+
+def test_times_are_told_to_three_digits_and_a_single_one_without_an_interval():
+    assert shown(Estimate(0.0478, 0.045, 0.05, 5)) == "0.048 [0.045, 0.050]"
+    assert shown(Estimate(81.26, 80.0, 82.5, 5)) == "81.3 [80.0, 82.5]"
+    assert shown(Estimate(2.5, np.nan, np.nan, 5)) == "2.50"
+
+
+def test_tables_tell_half_of_an_interval_and_nothing_is_minus_zero():
+    column = [Estimate(81.26, 80.06, 82.46, 5), Estimate(-0.01, -0.02, 0.0, 5), Estimate(2.5, np.nan, np.nan, 5), None]
+    assert brief(column) == ["81.3 ±1.2", "0.0 ±0.0", "2.5", "–"]
+    assert brief(column[1:2]) == ["-0.010 ±0.010"]
+    assert shown(Estimate(-0.01, -0.02, 0.0, 5), 1) == "0.0 [0.0, 0.0]"

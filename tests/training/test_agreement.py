@@ -11,11 +11,13 @@ import pytest
 
 from fewstep.models.cache import Context
 from fewstep.models.checkpoint_dir import Passport, save_model
+from fewstep.models.dit import VideoDiT
 from fewstep.models.layout import ChunkLayout
+from fewstep.models.presets import PRESETS
 from fewstep.recipes import aad1, asd, causal_forcing, ode, self_forcing
 from fewstep.training.agreement import require_agreement
 from fewstep.training.log import LineDisplay
-from fewstep.training.recipe import Recipe, RecipeError, available, resolve
+from fewstep.training.recipe import Recipe, RecipeError, Runtime, available, resolve
 from fewstep.training.run import run_recipe
 
 
@@ -32,7 +34,9 @@ def check(recipe: Recipe) -> None:
 
 def folder(path: Path, **facts: Any) -> str:
     size = {"latent_frames": 3, "height": 64, "width": 64}
-    save_model(path, Passport(**{"name": path.name, "kind": "teacher", **size, **facts}))
+    save_model(
+        path, Passport(**{"name": path.name, "kind": "teacher", **size, **facts}), transformer=VideoDiT(PRESETS["tiny"])
+    )
     return str(path)
 
 
@@ -91,3 +95,23 @@ def test_the_others_refuse_one_that_makes_them_chunk_by_chunk(recipe, tmp_path: 
     for name, kind in ((causal, "a causal teacher"), (student, "a student")):
         with pytest.raises(RecipeError, match=f"learns from a bidirectional teacher, '.*' is {kind}"):
             check(replace(recipe(), teacher=name))
+
+
+@pytest.mark.parametrize("recipe", [asd.tiny, aad1.tiny])
+@pytest.mark.parametrize("heads", [{"layers": (0, 99)}, {"num_heads": 5}])
+def test_a_discriminator_reads_blocks_that_its_backbone_has(recipe, heads, tmp_path: Path) -> None:
+    method = {"discriminator": replace(recipe().stages[-1].method.discriminator, **heads)}
+    for name in ("teacher", folder(tmp_path / "whole"), None):
+        with pytest.raises(RecipeError, match=r"blocks from 0 to 1 of its backbone.* width of 32, got layers="):
+            check(replace(last(recipe(), method=method), teacher=name))
+
+
+def test_a_teacher_in_host_memory_gives_a_discriminator_no_gradient() -> None:
+    judge, offloaded = aad1.tiny().stages[-1].method.discriminator, Runtime(offload_teacher=True)
+    frozen = last(aad1.tiny(), method={"discriminator": replace(judge, backbone="frozen")})
+    check(frozen)
+    check(replace(aad1.tiny(), runtime=offloaded))
+    with pytest.raises(RecipeError, match=r"set runtime\.offload_teacher=False, or .*backbone='own'"):
+        check(replace(frozen, runtime=offloaded))
+    causal = {"discriminator": replace(judge, backbone="frozen", visibility="causal")}
+    check(replace(last(aad1.tiny(), method=causal), runtime=offloaded))  # that backbone is the student's

@@ -167,6 +167,26 @@ def test_trajectories_are_the_same_however_many_are_made_together(
     assert not torch.equal(paths[0][:, 0], paths[0][:, -1])
 
 
+@pytest.mark.parametrize("layout", [None, ChunkLayout(1)])
+def test_trajectories_that_are_not_stored_are_those_of_the_store(
+    tmp_path: Path, tiny_net: VideoDiT, layout: ChunkLayout | None
+) -> None:
+    save_transformer(tiny_net, tmp_path / "teacher" / "transformer")
+    made = materials(tmp_path / "cache", replace(teacher.tiny(), teacher=str(tmp_path / "teacher")))
+    shared = {**TINY.trajectories, "world": TINY.world, "steps": 3, "shift": 3.0, "guidance": 2.0, "layout": layout}
+    anew = TrajectoryData(**shared, count=5, stored=False).open(made)
+    batches = [anew.batch(position, 2) for position in (1, 0, 1)]
+    assert not list((tmp_path / "cache").glob("trajectories-*")), "nothing is written"
+    stored = TrajectoryData(**shared, count=5).open(made)
+    for position, batch in zip((1, 0, 1), batches, strict=True):
+        kept = stored.batch(position, 2)
+        assert batch.captions == kept.captions
+        torch.testing.assert_close(batch.trajectory, kept.trajectory, atol=2e-3, rtol=2e-3)
+        assert torch.equal(batch.trajectory[:, 0], kept.trajectory[:, 0]), "the same noise, to the bit"
+    assert torch.equal(batches[0].trajectory, batches[2].trajectory)
+    torch.testing.assert_close(anew.reference(2).latents, stored.reference(2).latents, atol=2e-3, rtol=2e-3)
+
+
 def test_a_causal_teachers_trajectories_are_its_own_chunk_by_chunk_and_apart_from_a_bidirectional_ones(
     tmp_path: Path, tiny_net: VideoDiT
 ) -> None:

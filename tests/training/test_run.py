@@ -14,22 +14,35 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from fewstep.methods.base import OptimConfig
 from fewstep.methods.dmd import DMDConfig
 from fewstep.methods.teacher import TeacherConfig
+from fewstep.models.checkpoint_dir import ModelError, Passport, save_model
+from fewstep.models.dit import VideoDiT
 from fewstep.models.layout import ChunkLayout
-from fewstep.recipes import teacher
+from fewstep.models.presets import PRESETS
+from fewstep.recipes import asd, teacher
 from fewstep.recipes.worlds import TINY
+from fewstep.training.checkpoint import saved_steps
 from fewstep.training.data import PromptFileData
-from fewstep.training.log import LineDisplay, read_log
+from fewstep.training.log import LOG, LineDisplay, read_log
 from fewstep.training.recipe import Recipe, RecipeError, Runtime, Stage
 from fewstep.training.run import run_recipe
 from fewstep.training.trainer import Cycle
 
 STEPS = 8
 WEIGHTS = "model/transformer/diffusion_pytorch_model.safetensors"
+
+
+def game(steps: int = STEPS) -> Recipe:
+    """ASD's three players, with an average and checkpoints that a kill leaves cycles behind."""
+    base = asd.tiny()
+    last = replace(base.stages[-1], steps=steps)
+    runtime = replace(base.runtime, checkpoint_every=3, precision="float32")
+    return replace(base, stages=(*base.stages[:-1], last), runtime=runtime)
 
 
 def recipe(steps: int = STEPS, **changed: object) -> Recipe:
@@ -43,29 +56,31 @@ def run(out: Path, recipe: Recipe, said: io.StringIO | None = None) -> Path:
     return run_recipe(recipe, out, display=LineDisplay(1000, said or io.StringIO()))
 
 
-def killed_again_and_again(out: Path, seed: int, span: float) -> int:
-    """Start the run in a child, kill it after a random part of the `span` in seconds that a whole run takes, until it
-    gets to its end; returns the number of kills."""
-    rng, kills = random.Random(seed), 0
-    while True:
+def killed_again_and_again(out: Path) -> int:
+    """Start the run in a child, kill it once at a random moment and then each time when the log of the game has grown
+    past some length, until it gets to its end; returns how many logged cycles it had to repeat."""
+    repeated, log = 0, out / "asd" / LOG
+    for lines in (random.Random(0).uniform(0.02, 0.3), 2, 5, 7, None):
         child = os.fork()
         if child == 0:
-            run(out, recipe())
+            run(out, game())
             os._exit(0)
-        patience = rng.uniform(0.05, 0.6) * span if kills < 4 else 1000.0
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline:
-            done, status = os.waitpid(child, os.WNOHANG)
-            if done:
-                assert status == 0
-                return kills
-            time.sleep(0.005)
+        if lines is None:
+            assert os.waitpid(child, 0)[1] == 0
+            return repeated
+        if isinstance(lines, float):
+            time.sleep(lines)
+        while isinstance(lines, int) and (not log.is_file() or log.read_text().count("\n") < lines):
+            assert os.waitpid(child, os.WNOHANG)[0] == 0, "the run ended before it was killed"
+            time.sleep(0.001)
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        kills += 1
+        logged = log.read_text().count("\n") if log.is_file() else 0
+        repeated += logged - max([0, *saved_steps(out / "asd/checkpoints")])
+    raise AssertionError
 
 
-def test_killed_at_random_moments_a_run_ends_with_the_same_weights(tmp_path: Path) -> None:
+def test_killed_between_its_checkpoints_a_game_of_three_ends_with_the_same_weights(tmp_path: Path) -> None:
     # one fresh process with one thread, whose children can be forked and killed cheaply
     program = "import sys, pathlib, runpy; runpy.run_path(sys.argv[1])['main'](pathlib.Path(sys.argv[2]))"
     command = [sys.executable, "-c", program, __file__, str(tmp_path)]
@@ -73,17 +88,19 @@ def test_killed_at_random_moments_a_run_ends_with_the_same_weights(tmp_path: Pat
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": source}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout.split()[-1]) >= 1, "no kill hit the run"
+    assert int(done.stdout.split()[-1]) >= 3, "each of three kills loses a cycle that was logged"
     whole, killed = load_file(tmp_path / "whole" / WEIGHTS), load_file(tmp_path / "killed" / WEIGHTS)
     assert all((whole[name] == killed[name]).all() for name in whole)
-    assert [line["cycle"] for line in read_log(tmp_path / "killed/teacher/log.jsonl")] == list(range(1, STEPS + 1))
+    lines = [read_log(tmp_path / name / "asd" / LOG) for name in ("whole", "killed")]
+    for line in (line for log in lines for line in log):
+        del line["seconds"]
+    assert [line["cycle"] for line in lines[1]] == list(range(1, STEPS + 1))
+    assert lines[0] == lines[1], "repeated cycles are logged once, with the signals of those that were lost"
 
 
 def main(folder: Path) -> None:
-    run(folder / "whole", recipe())
-    started = time.monotonic()
-    run(folder / "timed", recipe())
-    print(killed_again_and_again(folder / "killed", seed=0, span=time.monotonic() - started))
+    run(folder / "whole", game())
+    print(killed_again_and_again(folder / "killed"))
 
 
 def test_more_steps_continue_a_finished_run_and_equal_one_that_had_them(tmp_path: Path) -> None:
@@ -114,6 +131,17 @@ def test_a_folder_refuses_another_recipe_and_says_what_changed(tmp_path: Path) -
     assert "lr" not in message
     with pytest.raises(RecipeError, match="already holds a run"):
         run_recipe(recipe(1), tmp_path, resume=False, display=LineDisplay(1000, io.StringIO()))
+
+
+def test_a_run_that_ended_before_it_learned_anything_leaves_its_folder_free(tmp_path: Path) -> None:
+    first = recipe(1)
+    nowhere = replace(first, stages=(replace(first.stages[0], init=str(tmp_path / "nowhere")),))
+    with pytest.raises(ModelError, match="nowhere"):
+        run(tmp_path / "run", nowhere)
+    assert (tmp_path / "run/recipe.json").is_file()
+    run(tmp_path / "run", recipe(1, seed=3))
+    with pytest.raises(RecipeError, match="seed: 3 -> 0"):
+        run(tmp_path / "run", recipe(1))
 
 
 def test_the_result_and_the_recipe_can_be_read(tmp_path: Path) -> None:
@@ -176,6 +204,21 @@ def test_a_stage_that_watches_motion_ends_when_it_falls_with_the_weights_from_be
         run_recipe(watching, tmp_path / "killed", display=LineDisplay(1000, io.StringIO()), on_cycle=kill)
     run(tmp_path / "killed", watching)
     assert json.loads((tmp_path / "killed/dmd/stopped.json").read_text()) == facts, "the most motion was remembered"
+
+
+def test_a_stage_whose_motion_only_falls_ends_with_the_weights_it_began_with(tmp_path: Path) -> None:
+    start, fading = VideoDiT(PRESETS["tiny"]), OptimConfig(lr=1e-4, weight_decay=5e3)  # half of every weight an update
+    torch.nn.init.normal_(start.head.head.weight, std=0.5)
+    facts = {"name": "start", "kind": "teacher", "latent_frames": 2, "height": 32, "width": 32}
+    save_model(tmp_path / "start", Passport(**facts), transformer=start)
+    watching = student(tmp_path, 4, keep_motion=0.9, init=str(tmp_path / "start"))
+    stage = replace(watching.stages[0], method=replace(watching.stages[0].method, generator_optim=fading))
+    run(tmp_path / "run", replace(watching, stages=(stage,)))
+    facts = json.loads((tmp_path / "run/dmd/stopped.json").read_text())
+    assert (facts["cycle"], facts["kept_cycle"]) == (1, 0)
+    assert facts["motion"] < 0.9 * facts["most_motion"]
+    ended, began = load_file(tmp_path / "run" / WEIGHTS), load_file(tmp_path / WEIGHTS.replace("model", "start", 1))
+    assert all((ended[name] == began[name]).all() for name in began)
 
 
 def test_motion_is_watched_of_students_only(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -63,7 +65,9 @@ def test_accumulating_halves_equals_one_whole_batch() -> None:
     rows = [read(p).latents for p in range(3)]
     whole.read = lambda position: Batch(latents=rows[position])
     halves.read = lambda position: Batch(latents=rows[position // 2][2 * (position % 2) :][:2])
-    whole.cycle(), halves.cycle()
+    signals = [run.cycle().signals for run in (whole, halves)]
+    norms = [[made[f"{name}/grad_norm"] for name in ("first", "second")] for made in signals]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-5), "AdamW would not tell a gradient from its double"
     for ours, theirs in zip(whole.generator.result().values(), halves.generator.result().values(), strict=True):
         torch.testing.assert_close(ours, theirs)
 
@@ -73,6 +77,13 @@ def test_signals_are_means_over_a_players_turns() -> None:
     assert signals["second/half"] == pytest.approx(signals["second/loss"] / 2)
     assert signals["first/lr"] == pytest.approx(1e-2)
     assert signals["first/grad_norm"] > 0
+
+
+def test_a_rate_that_decays_goes_down_to_the_end_of_the_stage() -> None:
+    run = trainer(OptimConfig(lr=1e-2, decay=True))
+    rates = [run.cycle().signals["first/lr"] for _ in range(10)]
+    expected = [1e-2 * (0.1 + 0.45 * (1 + math.cos(math.pi * step / 10))) for step in range(10)]
+    assert rates == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_weights_change() -> None:

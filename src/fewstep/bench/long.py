@@ -177,11 +177,13 @@ def long_rollout(
     if not prompts or not 0 < seconds < math.inf:
         raise ValueError(f"a prompt and a time are required, got {len(prompts)} prompts and {seconds} seconds")
     context = context or rolling_context(pipeline.passport)
-    count = chunks_of(pipeline, seconds)
+    behind = options.get("image") is not None or options.get("video") is not None
+    count = chunks_of(pipeline, seconds, behind=behind)
     if count < len(prompts):
+        least = seconds_of(pipeline, len(prompts), behind=behind)
         raise ValueError(
             f"each prompt needs a chunk of its own, {seconds:g} seconds are {count} for {len(prompts)} prompts: ask "
-            f"for {seconds_of(pipeline, len(prompts)):.1f} seconds or more, or for fewer prompts"
+            f"for {least:.1f} seconds or more, or for fewer prompts"
         )
     numbers = [index * len(prompts) // count for index in range(count)]
     session = pipeline.stream(
@@ -189,7 +191,7 @@ def long_rollout(
     )
     made = LongRollout(_settings(pipeline, prompts, seed, context, recache, options))
     judge = _Judge(made, pipeline.device)
-    if options.get("image") is not None or options.get("video") is not None:
+    if behind:
         given = next(session)
         made.given_frames = len(given)
         judge.add(given, 0)
@@ -204,18 +206,23 @@ def long_rollout(
     return made
 
 
-def chunks_of(pipeline: Pipeline, seconds: float) -> int:
-    """Chunks of a student that show `seconds` or more; the first one may be shorter than the others."""
-    layout, stride = pipeline.passport.layout, pipeline.vae.temporal_stride
-    first = pipeline.vae.pixel_frames(layout.first or layout.chunk)
-    return 1 + max(0, math.ceil((seconds * pipeline.passport.fps - first) / (layout.chunk * stride)))
+def chunks_of(pipeline: Pipeline, seconds: float, *, behind: bool = False) -> int:
+    """Chunks of a student that show `seconds` or more of new pictures, `behind` an image or a clip or on their own."""
+    first, later = _pictures(pipeline, behind)
+    return 1 + max(0, math.ceil((seconds * pipeline.passport.fps - first) / later))
 
 
-def seconds_of(pipeline: Pipeline, chunks: int) -> float:
+def seconds_of(pipeline: Pipeline, chunks: int, *, behind: bool = False) -> float:
     """What so many chunks of a student show, up to a whole tenth."""
-    layout, stride = pipeline.passport.layout, pipeline.vae.temporal_stride
-    frames = pipeline.vae.pixel_frames(layout.first or layout.chunk) + (chunks - 1) * layout.chunk * stride
-    return math.floor(10 * frames / pipeline.passport.fps) / 10
+    first, later = _pictures(pipeline, behind)
+    return math.floor(10 * (first + (chunks - 1) * later) / pipeline.passport.fps) / 10
+
+
+def _pictures(pipeline: Pipeline, behind: bool) -> tuple[int, int]:
+    """Pictures of the first chunk and of each later one; a clip's own beginning is shorter than what goes on."""
+    layout = pipeline.passport.layout
+    later = layout.chunk * pipeline.vae.temporal_stride
+    return (later if behind else pipeline.vae.pixel_frames(layout.first or layout.chunk)), later
 
 
 class _Judge:

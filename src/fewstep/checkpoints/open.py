@@ -45,7 +45,7 @@ def open_transformer(
 
     Raises:
         WeightsError: the file is missing or damaged, the architecture is another, or a tensor is missing, unexpected or
-            of another shape; every such tensor is named.
+            of another shape; the first of each kind are named.
     """
     path = part_path(path, "transformer")
     source = open_tensors(path)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from fewstep.bench.subject import Subject
 
 PROMPT = "a red circle moves to the right"
+STEPS = 1, 2, 4
+"""Step counts where none are asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +37,8 @@ class Options:
     """With a preset: width and height in pixels, such as 256x256, instead of its own."""
     chunks: int | None = None
     """With a preset: chunks per clip, instead of its own length."""
-    steps: tuple[int, ...] = (1, 2, 4)
-    """Step counts to stream at."""
+    steps: tuple[int, ...] = ()
+    """Step counts to stream at. Default: those of 1, 2 and 4 that the student has noise levels for."""
     commits: tuple[Literal["sequential", "packed"], ...] = ("sequential", "packed")
     """How finished chunks are written to the cache."""
     cache: Literal["ring", "value"] = "ring"
@@ -61,8 +63,8 @@ def main(argv: Sequence[str]) -> None:
     for name in ("clips", "threads", "chunks"):
         if (count := getattr(options, name)) is not None and count < 1:
             raise ValueError(f"--{name} must be 1 or more, got {count}")
-    if not (options.steps and options.commits and options.backends):
-        raise ValueError("--steps, --commits and --backends each need one value or more, got none for one of them")
+    if not (options.commits and options.backends):
+        raise ValueError("--commits and --backends each need one value or more, got none for one of them")
     if options.preset is None and (options.size or options.chunks):
         raise ValueError("--size and --chunks go with --preset: a model makes clips of its own size")
     require_writable(options.json)
@@ -79,16 +81,17 @@ def main(argv: Sequence[str]) -> None:
     for backend, subject in _subjects(options, size):
         with console.status("") as status:
             told = f"{subject.name}, {backend}, {subject.dtype}"
+            steps = options.steps or tuple(count for count in STEPS if count <= len(subject.levels))
             report = measure(
                 subject,
                 backend=backend,
-                steps=options.steps,
+                steps=steps,
                 commits=options.commits,
                 cache=options.cache,
                 clips=options.clips,
                 log=lambda what, told=told: status.update(f"{told}: {what}"),  # type: ignore[misc]
             )
-        report.planned_memory_mb = _planned(options, size, report.dtype)
+        report.planned_memory_mb = _planned(options, max(steps), size, report.dtype)
         reports.append(report)
         _print(report)
     write_text(options.json, json.dumps(_as_json(options, reports), indent=2) + "\n")
@@ -119,7 +122,7 @@ def _subjects(options: Options, size: tuple[int, int] | None) -> Iterator[tuple[
             yield backend, subject
 
 
-def _planned(options: Options, size: tuple[int, int] | None, dtype: str) -> float | None:
+def _planned(options: Options, steps: int, size: tuple[int, int] | None, dtype: str) -> float | None:
     """MB of the plan for the same clips; None for a model's."""
     if options.preset is None:
         return None
@@ -129,7 +132,7 @@ def _planned(options: Options, size: tuple[int, int] | None, dtype: str) -> floa
     itemsize = 2 if dtype == "bfloat16" else 4
     height, width = size or (None, None)
     making = Making(
-        steps=max(options.steps),
+        steps=steps,
         frames=None if options.chunks is None else 3 * options.chunks,
         height=height,
         width=width,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -25,6 +27,28 @@ def read_size(text: str | None) -> tuple[int, int] | None:
 def read_list(words: Sequence[str]) -> tuple[str, ...]:
     """The words of an option that takes several, apart by spaces or commas."""
     return tuple(part for word in words for part in word.split(",") if part)
+
+
+def choose_model(named: str | None, image: Path | None) -> str:
+    """The model that was named; else the bundled student for what is asked, and the user is told which."""
+    if named is not None:
+        return named
+    from fewstep.models.checkpoint_dir import FROM_IMAGE, FROM_TEXT
+
+    model, skill = (FROM_TEXT, "begins with text") if image is None else (FROM_IMAGE, "goes on from a picture")
+    progress().print(f"model: {model}, the bundled student that {skill}", highlight=False)
+    return model
+
+
+@contextmanager
+def or_truncate() -> Iterator[None]:
+    """For commands that cut prompts when they are told to: say so where one is too long."""
+    from fewstep.models.text import LongPromptError
+
+    try:
+        yield
+    except LongPromptError as error:
+        raise ValueError(f"{error}, or cut it with --truncate") from error
 
 
 def results() -> Console:

@@ -12,7 +12,7 @@ import tyro
 from rich.progress import TaskID
 from tyro.conf import Positional
 
-from fewstep.commands.console import counter, read_size
+from fewstep.commands.console import counter, or_truncate, read_size
 
 if TYPE_CHECKING:
     from fewstep.ingest.run import Ingest, OnProgress
@@ -47,6 +47,8 @@ class Options:
     """Pictures per second. Default: those that the model was trained for."""
     jump: float = 3.0
     """How many times the usual difference between pictures makes a cut; more finds fewer cuts."""
+    repeats: float = 0.6
+    """Share of a clip's pictures that may be repeated because the file has fewer; a clip of more stands still."""
     negative: str | None = None
     """The negative prompt, which is stored too. Default: the model's own."""
     truncate: bool = False
@@ -88,7 +90,7 @@ def _ingest(options: Options) -> None:
     captions, without = read_captions(sources, options.captions)
     if not captions:
         raise ValueError(f"none of {len(sources)} files has a caption: {next(iter(without.values()))}")
-    with counter() as bar:
+    with counter() as bar, or_truncate():
         tasks: dict[str, TaskID] = {}
 
         def show(label: str, done: int, total: int) -> None:
@@ -139,4 +141,4 @@ def _cutting(options: Options, passport: Passport, vae: VideoVAE) -> Cutting:
         passport.layout.sizes(latent_frames)
     height, width = read_size(options.size) or (passport.height, passport.width)
     fps = passport.fps if options.fps is None else options.fps
-    return Cutting(frames=frames, fps=fps, height=height, width=width, jump=options.jump)
+    return Cutting(frames=frames, fps=fps, height=height, width=width, jump=options.jump, repeats=options.repeats)

@@ -10,7 +10,7 @@ from typing import Literal
 import tyro
 from tyro.conf import Positional
 
-from fewstep.commands.console import counter
+from fewstep.commands.console import counter, or_truncate
 from fewstep.commands.generate import read_prompts
 from fewstep.files import require_writable
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
     dtype = pick_dtype(options.dtype, device)
     files = find_model(options.model, revision=options.revision)
     negative = files.passport.negative_prompt if options.negative is None else options.negative
-    with counter() as bar:
+    with counter() as bar, or_truncate():
         task = bar.add_task("prompts", total=None)
         store = build_store(
             options.out,

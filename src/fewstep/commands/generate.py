@@ -11,7 +11,7 @@ import tyro
 from rich.table import Column, Table
 from tyro.conf import Positional, UseAppendAction, arg
 
-from fewstep.commands.console import counter, progress, read_size, results
+from fewstep.commands.console import choose_model, counter, progress, read_size, results
 from fewstep.files import require_writable
 from fewstep.sheets import contact_sheet, video_grid
 from fewstep.video import SUFFIXES, check_video_path, write_image, write_video
@@ -32,8 +32,9 @@ class Options:
     """What the clip shows."""
     prompts: Path | None = None
     """A text file with one prompt per line, instead of the prompt."""
-    model: str = "shapes-asd"
-    """A bundled model (see `fewstep models`), a folder (ours, diffusers' or Wan's own), or a hub id."""
+    model: str | None = None
+    """A bundled model (see `fewstep models`), a folder (ours, diffusers' or Wan's own), or a hub id. Default: the
+    bundled student for what is asked, shapes-i2v behind an image and shapes-asd else."""
     revision: str | None = None
     """Branch, tag or commit of a repository on the hub."""
     student: str | None = None
@@ -98,10 +99,12 @@ def main(argv: Sequence[str]) -> None:
             raise ValueError(f"--{name} must be 1 or more, got {count}")
     prompts, seeds = read_prompts(options.prompt, options.prompts), options.seeds or (options.seed,)
     _check_targets(options)
+    _check_numbers(seeds, options.size)
 
-    console = progress()
-    with console.status(f"loading {options.model}"):
-        pipeline = _load(options)
+    console, model = progress(), choose_model(options.model, options.image)
+    with console.status(f"loading {model}"):
+        _require_possible(model, options)
+        pipeline = _load(model, options)
     with console.status("reading what is asked for"):
         clips = _clip_set(pipeline, options, prompts, seeds)
         todo = clips.num_steps
@@ -119,8 +122,11 @@ def read_prompts(prompt: str | None, file: Path | None) -> list[str]:
     if (prompt is None) == (file is None):
         got = "neither" if prompt is None else "both"
         raise ValueError(f'a prompt or --prompts FILE is required, got {got}: fewstep generate "a red ball"')
-    if file is None:
-        return [prompt or ""]
+    if prompt is not None:
+        if not prompt.strip():
+            raise ValueError(f"a prompt must say something, got {prompt!r}: describe what the clip shows")
+        return [prompt]
+    assert file is not None
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -143,12 +149,20 @@ def _check_targets(options: Options) -> None:
         require_writable(options.sheet)
 
 
-def _load(options: Options) -> Pipeline:
+def _check_numbers(seeds: Sequence[int], size: str | None) -> None:
+    from fewstep.sampling import LARGEST_SEED, require_whole
+
+    for seed in seeds:
+        require_whole("seed", seed, 0, LARGEST_SEED)
+    read_size(size)
+
+
+def _load(model: str, options: Options) -> Pipeline:
     from fewstep.checkpoints.lora_file import parse_lora
     from fewstep.pipeline import Pipeline
 
     return Pipeline.load(
-        options.model,
+        model,
         revision=options.revision,
         student=options.student,
         weights=options.weights,
@@ -163,6 +177,25 @@ def _load(options: Options) -> Pipeline:
         offload=options.offload,
         compile=options.compile,
     )
+
+
+def _require_possible(model: str, options: Options) -> None:
+    """Refuse steps, lengths and sizes that the model does not have, before its large parts are read."""
+    from fewstep.checkpoints.model_files import find_model
+    from fewstep.checkpoints.open import transformer_config_of
+    from fewstep.shot import choose_sampling, count_frames, pixel_size
+
+    files = find_model(
+        model, revision=options.revision, student=options.student, weights=options.weights, changes=_changes(options)
+    )
+    passport, given = files.passport, options.image or options.video
+    choose_sampling(passport, options.steps, options.first, options.guidance, behind_prefix=given is not None)
+    vae = files.vae()
+    if options.video is None:  # how much of one is used depends on its length
+        count_frames(passport, vae, options.frames, int(given is not None))
+    patch = (files.shape or transformer_config_of(files.part("transformer"))).patch
+    stride = vae.spatial_stride
+    pixel_size(passport, (stride * patch[1], stride * patch[2]), *read_size(options.size) or (None, None))
 
 
 def _changes(options: Options) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,7 +14,7 @@ import tyro
 from rich.table import Table
 from tyro.conf import Positional, arg
 
-from fewstep.commands.console import counter, progress, read_size, results
+from fewstep.commands.console import choose_model, counter, progress, read_size, results
 from fewstep.commands.generate import VISIBLE
 from fewstep.files import require_writable, write_text
 from fewstep.video import open_video
@@ -34,8 +34,8 @@ class Options:
 
     prompts: Positional[tuple[str, ...]]
     """What the clip shows. Several take equal shares of it, one behind the other."""
-    model: str = "shapes-asd"
-    """A bundled student or a folder."""
+    model: str | None = None
+    """A bundled student or a folder. Default: shapes-i2v behind an image, shapes-asd else."""
     seconds: float = 60.0
     """Length of what is made."""
     steps: int | None = None
@@ -85,8 +85,9 @@ def main(argv: Sequence[str]) -> None:
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    with progress().status(f"loading {options.model}"):
-        pipeline = Pipeline.load(options.model, device=options.device, dtype=options.dtype)
+    model = choose_model(options.model, options.image)
+    with progress().status(f"loading {model}"):
+        pipeline = Pipeline.load(model, device=options.device, dtype=options.dtype)
     made = _make(pipeline, options)
     write_text(options.output / FIGURES, json.dumps(made.to_json(), indent=1, ensure_ascii=False) + "\n")
     draw_long_rollout(made, options.output / CHART)
@@ -130,9 +131,7 @@ def _make(pipeline: Pipeline, options: Options) -> LongRollout:
 def _context(options: Options, passport: Passport) -> Context:
     from fewstep.shot import rolling_context
 
-    context = rolling_context(passport)
-    asked = {name: value for name in ("sink", "window") if (value := getattr(options, name)) is not None}
-    return replace(context, **asked)
+    return rolling_context(passport, window=options.window, sink=options.sink)
 
 
 def _report(made: LongRollout) -> None:

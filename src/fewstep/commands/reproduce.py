@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,6 +17,8 @@ from fewstep.commands.sample import read_seeds
 from fewstep.files import require_writable
 
 if TYPE_CHECKING:
+    from fewstep.reproduce.full_plan import Cluster
+    from fewstep.reproduce.full_scale import Run
     from fewstep.reproduce.jobs import Job
     from fewstep.reproduce.report import Report
 
@@ -30,7 +32,7 @@ class Options:
     scale: Literal["shapes", "wan"] = "shapes"
     """The embedded models on a laptop, or Wan on a cluster."""
     dry_run: bool = False
-    """Only say what would be run, and what it takes."""
+    """Only say what would be run, and what it takes. At Wan's size the report is made of what these commands left."""
     items: tuple[str, ...] = ()
     """Only these tables and figures, such as table1,figure4."""
     seeds: tuple[str, ...] = ("0", "1", "2")
@@ -40,9 +42,9 @@ class Options:
     runs: Path | None = None
     """Folder of the training runs. Default: runs/embedded, or runs/wan."""
     results: Path = Path("results/shapes")
-    """Results of `fewstep shapebench` that are used where they fit."""
+    """Results of `fewstep shapebench`, whose number of prompts is the default."""
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
-    """Folder of the report. Default: results/reproduce/PAPER."""
+    """Folder of the report. Default: results/reproduce/PAPER, or PAPER-wan."""
     train: bool = True
     """Train what is missing. Without it, the report says what is missing."""
     extractor: str = "shapes"
@@ -140,22 +142,56 @@ def _print_verdicts(report: Report) -> None:
 
 
 def _full_scale(options: Options) -> None:
-    """Wan's runs, as a plan."""
+    """Wan's runs as a plan, or the report of what is there of them."""
     from fewstep.reproduce.aad1 import wan as aad1
     from fewstep.reproduce.asd import wan as asd
-    from fewstep.reproduce.full_scale import Cluster
+    from fewstep.reproduce.full_plan import Cluster
+    from fewstep.reproduce.full_scale import Costs
 
-    cluster = Cluster(gpus=options.gpus, rate=options.tflops * 1e12, runs=options.runs or Path("runs/wan"))
-    with progress().status("rehearsing Wan's runs, a few minutes"):
-        runs = {"asd": asd, "aad1": aad1}[options.paper].runs(cluster, read_seeds(options.seeds))
+    full = {"asd": asd, "aad1": aad1}[options.paper].full_paper()
+    full = replace(full, paper=full.paper.select(read_list(options.items)))
+    cluster, seeds = Cluster(full, options.runs or Path("runs/wan")), read_seeds(options.seeds)
+    if options.dry_run:
+        costs = Costs(gpus=options.gpus, rate=options.tflops * 1e12)
+        with progress().status("rehearsing Wan's runs, a few minutes"):
+            runs = replace(cluster, costs=costs).commands(seeds)
+        _print_runs(runs)
+    else:
+        _full_report(cluster, seeds, options.output or Path("results/reproduce") / f"{options.paper}-wan")
+
+
+def _print_runs(runs: Sequence[Run]) -> None:
+    """Every command behind what it takes, and the sum."""
     console = results()
     for run in runs:
         console.print(f"# {run.title}: {run.told}", highlight=False, soft_wrap=True)
         console.print(run.line, highlight=False, soft_wrap=True)
     hours, disk = sum(run.gpu_hours for run in runs), sum(run.disk for run in runs) / 1e12
     console.print(f"# in all {hours:,.0f} GPU-hours and {disk:.1f} TB of disk", highlight=False, soft_wrap=True)
-    if not options.dry_run:
+
+
+def _full_report(cluster: Cluster, seeds: tuple[int, ...], out: Path) -> None:
+    """Name what is absent, and make the report of the rest."""
+    from fewstep.reproduce.full_evidence import gather
+    from fewstep.reproduce.make import write_report
+    from fewstep.reproduce.report import work_out
+    from fewstep.reproduce.store import Store
+
+    require_writable(out / "report.html")
+    with progress().status("reading what is there"):
+        evidence, paper = gather(cluster, seeds), cluster.full.paper
+    if not evidence.samples and not evidence.logs:
         raise ValueError(
-            "at Wan's size every line above is a job for a cluster's own scheduler: run them in order (each resumes), "
-            "then read the totals with `fewstep vbench score`; --dry-run prints this list alone"
+            f"nothing of what '{paper.title}' needs is in {cluster.runs}: --dry-run prints the commands, jobs "
+            "for a cluster's own scheduler, in order; then this command makes the report"
         )
+    console = results()
+    console.print(f"{len(evidence.samples)} of {len(paper.arms())} ways of making clips were measured")
+    for subject, reason in evidence.absent.items():
+        title = getattr(subject, "title", None) or f"the log of {getattr(subject, 'key', subject)}"
+        console.print(f"absent: {title}: {reason}", highlight=False, soft_wrap=True, markup=False)
+    facts = {"runs": str(cluster.runs), "training seeds": ", ".join(map(str, seeds)), "judged by": "VBench"}
+    report = work_out(paper, evidence, facts)
+    write_report(report, evidence, Store(out), out)
+    _print_verdicts(report)
+    results().print(f"report: {out / 'report.html'}")

@@ -45,6 +45,13 @@ class Options:
     """Euler steps of teachers."""
     frames: int | None = None
     """Pictures per clip. Default: the length that each model was trained for."""
+    window: int | None = None
+    """Latent frames that a student's chunk sees, the sink and itself included, with positions counted inside: for clips
+    longer than it was trained for. Default: as it was trained."""
+    sink: int | None = None
+    """First latent frames that stay visible in the window. Default: the model's, or its first chunk."""
+    zero_shot: bool = False
+    """Let students that were trained from text alone begin with pictures too, as AAD-1's Table 1 does."""
     size: str | None = None
     """Width and height in pixels, such as 832x480. Default: those that each model was trained for."""
     batch: int | None = None
@@ -79,7 +86,10 @@ def main(argv: Sequence[str]) -> None:
 
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    same = ("teacher_steps", "frames", "images", "batch", "controls", "device", "dtype", "offload", "tile")
+    same = (
+        *("teacher_steps", "frames", "images", "zero_shot", "window", "sink", "batch", "controls", "device", "dtype"),
+        *("offload", "tile"),
+    )
     settings = SamplingSettings(
         plans=read_list(options.plans),
         seeds=seeds,

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from statistics import median
 
 from fewstep.demo.page import Take, Variant
 from fewstep.evaluation.semantics import judge
+from fewstep.models.checkpoint_dir import FROM_IMAGE, FROM_TEXT
 from fewstep.pipeline import Pipeline
+from fewstep.rollout import OnStep
 from fewstep.shapes.grammar import Scene, caption
-from fewstep.shot import TEACHER_STEPS
+from fewstep.shapes.render import render
+from fewstep.shot import TEACHER_STEPS, Generation, ShotOptions
 
-TEACHER, START, STUDENT = "shapes-teacher", "shapes-init", "shapes-asd"
+TEACHER, START, STUDENT, ANIMATOR = "shapes-teacher", "shapes-init", FROM_TEXT, FROM_IMAGE
 PLANS = ("4", "2*", "2", "1*", "1")
 
 
@@ -43,23 +46,38 @@ def columns(available: Sequence[str], live: Path | None, live_note: str) -> list
     return found
 
 
+def animator() -> Column:
+    """The bundled student that goes on from a picture."""
+    return Column(group="image", weights="image-to-video student", model=ANIMATOR, plan="1")
+
+
 def measure(
     column: Column, pipeline: Pipeline, scenes: Sequence[Scene], seed: int, advance: Callable[[], None]
 ) -> Variant:
-    """One clip per scene. The first is made twice: what a process does only once is not part of a clip's time."""
+    """One clip per scene, behind the scene's first picture where the student goes on from one.
+
+    The first is made twice: what a process does only once is not part of a clip's time.
+    """
     steps, first = _counts(column.plan, len(pipeline.passport.levels)) if column.plan else (None, None)
-    make = partial(pipeline.generate, steps=steps, first=first, seed=seed)
-    make(caption(scenes[0]))
+
+    def make(index: int, on_step: OnStep | None = None) -> Generation:
+        scene = scenes[index]
+        picture = render(scene, frames=1)[0] if pipeline.passport.begins_with == "image" else None
+        options: ShotOptions = {"steps": steps, "first": first, "image": picture}
+        return pipeline.generate(caption(scene), seed=seed, index=index, on_step=on_step, **options)
+
+    taken: Counter[int] = Counter()
+    make(0, lambda chunk, step, x0: taken.update([chunk]))
     takes = []
     for index, scene in enumerate(scenes):
-        made = make(caption(scene), index=index)
+        made = make(index)
         takes.append(Take(made.frames[0], made.seconds["total"], judge(made.frames[0], scene)))
         advance()
     return Variant(
         group=column.group,
         title=_title(column.plan),
         weights=column.weights,
-        steps=_per_chunk(pipeline, steps, first) if column.plan else (made.network_evaluations,),
+        steps=tuple(taken.values()) if column.plan else (made.network_evaluations,),
         commits=made.commits,
         takes=tuple(takes),
         score=sum(take.right for take in takes) / sum(len(take.checks) for take in takes),
@@ -69,12 +87,6 @@ def measure(
 
 def _counts(plan: str, levels: int) -> tuple[int, int | None]:
     return int(plan.rstrip("*")), levels if plan.endswith("*") else None
-
-
-def _per_chunk(pipeline: Pipeline, steps: int | None, first: int | None) -> tuple[int, ...]:
-    plan = pipeline.plan(steps, first)
-    sizes = pipeline.passport.layout.sizes(pipeline.passport.latent_frames)
-    return tuple(len(plan.sigmas(index)) for index in range(len(sizes)))
 
 
 def _title(plan: str | None) -> str:

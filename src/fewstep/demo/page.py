@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import io
 import platform
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib import resources
+from pathlib import Path
 from string import Template
 
 import numpy as np
@@ -49,7 +51,7 @@ class Variant:
     """One column: a model and a number of steps."""
 
     group: str
-    """`teacher`, `student` or `live`."""
+    """`teacher`, `student`, `live` or `image`."""
     title: str
     weights: str
     steps: tuple[int, ...]
@@ -67,11 +69,25 @@ class Variant:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Animation:
+    """A student's clips behind the first pictures of scenes; the page shows the first of them."""
+
+    prompt: str
+    truth: Frames
+    """The scene's own clip, whose first picture was given."""
+    picture: Path
+    """Where that picture lies."""
+    variant: Variant
+
+
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """All that the page shows."""
 
     prompts: tuple[str, ...]
     variants: tuple[Variant, ...]
+    animation: Animation | None
+    """Where there is a student that goes on from pictures."""
     fps: float
     scenes: int
     """Scenes behind each variant's score."""
@@ -99,6 +115,7 @@ def render_page(report: Report) -> str:
         facts=_facts(report),
         missing=_missing(report),
         rows="\n".join(_row(index, prompt, report.variants) for index, prompt in enumerate(report.prompts)),
+        animation="" if report.animation is None else _animation(report.animation),
         table="\n".join(_table_row(variant) for variant in report.variants),
         scenes=report.scenes,
         scatter=_scatter(report.variants),
@@ -154,15 +171,40 @@ def _row(index: int, prompt: str, variants: Sequence[Variant]) -> str:
     return f'<article class="row"><h3>{escape(prompt)}</h3><div class="takes">{takes}</div></article>'
 
 
+def _animation(animation: Animation) -> str:
+    """The picture, what became of it in its own clip, and what the student made of it."""
+    variant, prompt = animation.variant, animation.prompt
+    figures = [
+        _figure("truth", "the picture", "given", animation.truth[:1], prompt),
+        _figure("truth", "the true clip", "not shown to the student", animation.truth, prompt),
+        _take(variant, variant.takes[0], prompt),
+    ]
+    command = f".venv/bin/fewstep generate --image {shlex.quote(str(animation.picture))} {shlex.quote(prompt)}"
+    files = resources.files("fewstep.demo")
+    return Template((files / "animation.html").read_text(encoding="utf-8")).substitute(
+        prompt=escape(prompt),
+        takes="\n".join(figures),
+        evaluations=variant.evaluations,
+        scenes=len(variant.takes),
+        score=f"{variant.score:.0%}",
+        seconds=_duration(variant.seconds),
+        command=escape(command, quote=False),
+    )
+
+
 def _take(variant: Variant, take: Take, prompt: str) -> str:
-    cost = f"{_duration(take.seconds)} · {variant.evaluations} evaluations"
-    label = f"{variant.title}, {variant.weights}: {prompt}"
+    cost = f'<span class="cost">{_duration(take.seconds)} · {variant.evaluations} evaluations</span>'
+    return _figure(variant.group, variant.title, variant.weights, take.frames, prompt, _verdict(take) + cost)
+
+
+def _figure(group: str, title: str, weights: str, frames: Frames, prompt: str, told: str = "") -> str:
+    """A clip, or a picture that stands still, with what is said below it; `told` is markup."""
+    still = " still" if len(frames) == 1 else ""
     return (
-        f'<figure class="take {variant.group}"><div class="clip" role="img" aria-label="{escape(label)}" '
-        f'style="background-image:url({sprite(take.frames)})"></div>'
-        f'<figcaption><span class="title">{escape(variant.title)}</span>'
-        f'<span class="weights">{escape(variant.weights)}</span>{_verdict(take)}'
-        f'<span class="cost">{escape(cost)}</span></figcaption></figure>'
+        f'<figure class="take {group}"><div class="clip{still}" role="img" '
+        f'aria-label="{escape(f"{title}, {weights}: {prompt}")}" style="background-image:url({sprite(frames)})"></div>'
+        f'<figcaption><span class="title">{escape(title)}</span>'
+        f'<span class="weights">{escape(weights)}</span>{told}</figcaption></figure>'
     )
 
 

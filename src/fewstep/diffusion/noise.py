@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -45,8 +46,8 @@ class UniformNoise:
 
     def __post_init__(self) -> None:
         start, stop = self.drawn_from
-        if not (self.shift > 0 and 0 <= self.low < self.high <= 1 and 0 <= start < stop <= 1):
-            raise ValueError(f"UniformNoise needs shift > 0, 0 <= low < high <= 1 and drawn_from in [0, 1], got {self}")
+        if not (0 < self.shift < math.inf and 0 <= self.low < self.high <= 1 and 0 <= start < stop <= 1):
+            raise ValueError(f"levels need a finite shift > 0 and 0 <= lowest < highest <= 1, got {self}")
 
     def sample(self, batch: int, frames: int, rng: Rng) -> Sigma:
         start, stop = self.drawn_from

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, get_args
 
 from fewstep.diffusion.flow import shift_sigma
 
@@ -35,8 +35,8 @@ class StepPlan:
             descends = all(high > low for high, low in pairwise(sigmas))
             if not (sigmas and sigmas[0] == 1.0 and sigmas[-1] > 0.0 and descends):
                 raise ValueError(
-                    f"StepPlan.{name} must descend strictly from 1.0 to above 0, got {sigmas}; "
-                    "levels are sigmas in (0, 1], see shifted_levels() for the papers' step lists"
+                    f"noise levels must descend strictly from 1.0 to above 0, got {sigmas}: give those that the "
+                    "student was trained at; shifted_levels() makes them of a published step list"
                 )
 
     @classmethod
@@ -67,7 +67,9 @@ class StepPlan:
         return replace(self, first=_spread_over(self.first, n), rest=_spread_over(self.rest, n))
 
     def shorten(self, n: int, schedule: Schedule) -> StepPlan:
-        """`truncate` or `respace`, by name."""
+        """`truncate` or `respace`, by name. Raises ValueError for another name."""
+        if schedule not in get_args(Schedule):
+            raise ValueError(f"a schedule must be {' or '.join(get_args(Schedule))}, got {schedule!r}")
         return self.truncate(n) if schedule == "prefix" else self.respace(n)
 
     def sigmas(self, chunk_index: int) -> tuple[float, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 from fewstep.evaluation.clip_folder import ClipFolder
 from fewstep.evaluation.prompts import scene_of
 from fewstep.evaluation.quality import QUALITY
-from fewstep.evaluation.scores import COMPANIONS, MEASURES, TOTALS, resample, row_of
+from fewstep.evaluation.scores import COLUMNS, COMPANIONS, ROWS, TOTALS, resample, row_of, values_of
 from fewstep.evaluation.semantics import SEMANTIC
 from fewstep.evaluation.shapebench import frozen_normalisation, score_clip
 from fewstep.manifest import Entry
@@ -98,7 +98,7 @@ class FrameJudge:
         return {self.name: float(self.metric.measure(clip))}
 
     def resample(self, prompts: Sequence[Row]) -> dict[str, np.ndarray]:
-        return {self.name: resampled_means([np.array([[row[self.name]] for row in prompts])])[:, 0]}
+        return {self.name: resampled_means(np.array([[row[self.name]] for row in prompts]))[:, 0]}
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class ShapeJudge:
 
     @property
     def version(self) -> int:
-        return frozen_normalisation().version
+        return 100 * ROWS + frozen_normalisation().version
 
     @property
     def measures(self) -> Mapping[str, tuple[str, Better]]:
@@ -128,12 +128,11 @@ class ShapeJudge:
         return None
 
     def measure(self, clip: Clip, entry: Entry) -> Row:
-        row = row_of(score_clip(clip.frames, *scene_of(entry.settings)))
-        return {name: float(row[name]) for name in MEASURES}
+        row = row_of(score_clip(clip, *scene_of(entry.settings)))
+        return {name: float(row[name]) for name in COLUMNS}
 
     def resample(self, prompts: Sequence[Row]) -> dict[str, np.ndarray]:
-        values = np.array([[row[name] for name in MEASURES] for row in prompts])
-        return {f"{self.name}.{name}": column for name, column in resample([values]).items()}
+        return {f"{self.name}.{name}": column for name, column in resample(values_of(prompts)).items()}
 
 
 def mean_row(rows: Sequence[Row]) -> Row:

@@ -38,6 +38,7 @@ class Prompts:
     scenes: tuple[Scene, ...]
     captions: tuple[str, ...]
     world: World
+    split: str = "test"
 
     @classmethod
     def sample(cls, world: World, split: str = "test", count: int = 256) -> Prompts:
@@ -48,7 +49,12 @@ class Prompts:
             raise ValueError(f"2 clips or more are required for an interval, got {count}")
         source = ShapeWorld(TEST_SEED, SPLITS[split], world)
         scenes, captions = zip(*(source.scene(index) for index in range(count)), strict=True)
-        return cls(scenes, captions, world)
+        return cls(scenes, captions, world, split)
+
+    def true_clip(self, index: int) -> Frames:
+        """The clip `[f, h, w, 3]` of prompt `index` of the split, which may lie beyond those at hand."""
+        scene, _ = ShapeWorld(TEST_SEED, SPLITS[self.split], self.world).scene(index)
+        return render(scene, self.world, self.world.frames)
 
     @property
     def hash(self) -> str:

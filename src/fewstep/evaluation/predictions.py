@@ -35,18 +35,21 @@ def record_steps(
 
 @torch.inference_mode()
 def decode_steps(vae: VideoVAE, chunks: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Pictures `[clips, steps, f, h, w, 3]` uint8 of every prediction, each behind the finished chunks before it."""
-    weight, starts = next(vae.parameters()), np.cumsum([0, *(chunk.shape[2] for chunk in chunks[:-1])])
+    """Pictures `[clips, steps, f, h, w, 3]` uint8 of every prediction, each behind the finished chunks before it.
+
+    Each step goes on from the decoder's state behind the chunk before, so nothing is decoded twice.
+    """
+    weight = next(vae.parameters())
     made: list[list[np.ndarray]] = [[] for _ in chunks]
     for clip in range(len(chunks[0])):
-        finished = np.concatenate([chunk[clip, -1] for chunk in chunks])
-        for out, chunk, start in zip(made, chunks, starts, strict=True):
-            skipped = vae.pixel_frames(int(start)) if start else 0
-            clips = [np.concatenate([finished[:start], step]) for step in chunk[clip]]
-            latents = torch.from_numpy(np.stack(clips)).to(weight)
-            # one step at a time: all of them would be a batch of whole clips in memory
-            steps = [to_pictures(vae.decode(one[None]))[0, skipped:] for one in latents]
-            out.append(np.stack([_shrunk(frames) for frames in steps]))
+        stream = vae.decode_stream()
+        for out, chunk in zip(made, chunks, strict=True):
+            steps = []
+            for step in chunk[clip]:
+                ahead = stream.copy()
+                steps.append(_shrunk(to_pictures(ahead.push(torch.from_numpy(step[None]).to(weight)))[0]))
+            stream = ahead
+            out.append(np.stack(steps))
     return [np.stack(clips) for clips in made]
 
 

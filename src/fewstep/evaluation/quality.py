@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from fewstep.metrics.base import Clip, once_per_clip
 from fewstep.metrics.consistency import consistency
 from fewstep.metrics.flow import warp
-from fewstep.metrics.imaging import clean_share, sharp_share
+from fewstep.metrics.imaging import sharp_and_clean
 from fewstep.metrics.motion import fast_pairs, is_dynamic
 from fewstep.shapes import segment
 from fewstep.shapes.recognise import Verdict
@@ -33,10 +34,14 @@ WARP_GATE = 0.6
 """A pair counts only when warping by the flow removes this much of its difference; noise does not pass."""
 
 
-def imaging(frames: np.ndarray) -> np.ndarray:
+def imaging(clip: Clip) -> np.ndarray:
     """Imaging quality of each frame, 0 … 100 `[f]`: colours of this world, sharp edges, no noise."""
-    lab = segment.to_lab(frames)
-    return 100 * _on_locus(lab) * sharp_share(frames) * clean_share(frames)
+    return 100 * _on_locus(_lab_of(clip)) * sharp_and_clean(clip)
+
+
+@once_per_clip
+def _lab_of(clip: Clip) -> np.ndarray:
+    return segment.to_lab(clip.frames)
 
 
 def _on_locus(lab: np.ndarray) -> np.ndarray:
@@ -75,9 +80,9 @@ def subject_consistency(verdict: Verdict) -> float:
     return consistency(features.reshape(frames, -1))
 
 
-def background_consistency(frames: np.ndarray, verdict: Verdict) -> float:
+def background_consistency(clip: Clip, verdict: Verdict) -> float:
     """The same mean for the background: exp(-colour difference / 10) over cells, times the ratio of contrasts."""
-    lab = segment.to_lab(frames)
+    lab = _lab_of(clip)
     weight = verdict.free.astype(np.float32)
     count = _cells(weight[..., None])
     mean = _cells(lab * weight[..., None]) / np.maximum(count, 1e-6)
@@ -92,7 +97,7 @@ def background_consistency(frames: np.ndarray, verdict: Verdict) -> float:
         ratio = (min(contrast[i], contrast[j]) + 1) / (max(contrast[i], contrast[j]) + 1)
         return float(np.exp(-distance / 10) * ratio)
 
-    return float(np.mean([(similarity(t, t - 1) + similarity(t, 0)) / 2 for t in range(1, len(frames))]))
+    return float(np.mean([(similarity(t, t - 1) + similarity(t, 0)) / 2 for t in range(1, len(lab))]))
 
 
 def _cells(values: np.ndarray) -> np.ndarray:

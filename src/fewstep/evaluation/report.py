@@ -12,7 +12,7 @@ import numpy as np
 from fewstep.evaluation.results import Cell, ResultsError
 from fewstep.evaluation.scores import MEASURES, TOTALS, resample, values_of
 from fewstep.metrics.base import ABSENT, Estimate
-from fewstep.metrics.intervals import interval
+from fewstep.metrics.seeds import Missing, Seeded, paired, seeded
 
 TITLES = {
     "truth": "ground truth",
@@ -59,19 +59,18 @@ class Field:
         """Column of the table."""
         return self.plan if self.cells[0].kind == "student" else OWN
 
-    @cached_property
-    def scores(self) -> dict[str, np.ndarray]:
-        """Every total and measure on the data and on the resamples."""
-        return resample([values_of(cell.clips) for cell in self.cells])
-
-    @property
-    def clips(self) -> int:
-        """Prompts that it was measured on."""
-        return len(self.cells[0].clips)
+    def quantity(self, name: str) -> Seeded:
+        """One of the totals and measures, of every training seed; a row of one model has none to differ by."""
+        seeds = tuple(cell.training_seed for cell in self.cells) if len(self.cells) > 1 else ()
+        return seeded(seeds, [each[name] for each in self._scores], len(self.cells[0].clips))
 
     def estimate(self, name: str) -> Estimate:
-        """One of the scores with its interval."""
-        return interval(self.scores[name], self.clips)
+        """The same with its interval."""
+        return self.quantity(name).estimate()
+
+    @cached_property
+    def _scores(self) -> list[dict[str, np.ndarray]]:
+        return [resample(values_of(cell.clips)) for cell in self.cells]
 
 
 def fields(cells: Sequence[Cell]) -> list[Field]:
@@ -91,9 +90,10 @@ def headline(found: Sequence[Field]) -> Grid:
 
 
 def relative(found: Sequence[Field], reference: str) -> Grid:
-    """Semantic in percent of another row's, paired over prompts, with the interval of the ratio.
+    """Semantic in percent of another row's, paired over prompts and training seeds, with the interval of the ratio.
 
-    Fields are compared with the reference's field of the same plan where it has one, else with its only one.
+    Fields are compared with the reference's field of the same plan where it has one, else with its only one. A row of
+    one model stands beside every seed of the other; rows of several that share no seed are not compared.
     """
     others = {field.column: field for field in found if field.row == reference}
     if not others:
@@ -103,8 +103,11 @@ def relative(found: Sequence[Field], reference: str) -> Grid:
     for field in found:
         other = others.get(field.column) or (next(iter(others.values())) if len(others) == 1 else None)
         if field.row != reference and other is not None:
-            ratio = 100 * field.scores["semantic"] / other.scores["semantic"]
-            texts[field.row, field.column] = str(interval(ratio, field.clips))
+            try:
+                ratio = paired(_percent, field.quantity("semantic"), other.quantity("semantic"))
+            except Missing:
+                continue
+            texts[field.row, field.column] = str(ratio.estimate())
     return _grid(f"Semantic in percent of: {TITLES.get(reference, reference)}", found, texts)
 
 
@@ -138,8 +141,8 @@ def notes(found: Sequence[Field]) -> list[str]:
         f"S: Semantic, Q: Quality, D: dynamic degree on prompts that ask for fast motion. ShapeBench "
         f"{protocol.scorer}, 0 to 100; no VBench numbers.",
         f"{protocol.clips} {protocol.split} prompts ({protocol.prompts}){first} and noise of seed {protocol.seed}, the "
-        "same for every model and plan. In brackets: 95 % bootstrap intervals over prompts, and over training seeds "
-        "where a row has several.",
+        "same for every model and plan. In brackets: 95 % intervals, by a bootstrap over prompts, and Student's t over "
+        "training seeds where a row has several.",
         "Evaluations count guided steps twice and commits to the cache not. Time: median of clips made one by one, "
         f"transformer and decoder ({'; '.join(timed) or 'not measured'}).",
     ]
@@ -153,6 +156,10 @@ def _grid(title: str, found: Sequence[Field], texts: dict[tuple[str, str], str])
     rows = [row for row in dict.fromkeys(field.row for field in found) if any(row == key for key, _ in texts)]
     body = ((_title(row, found), *(texts.get((row, column), ABSENT) for column in columns)) for row in rows)
     return Grid(title, header, tuple(body))
+
+
+def _percent(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    return 100 * ours / theirs
 
 
 def _headline(field: Field) -> str:

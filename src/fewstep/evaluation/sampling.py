@@ -17,6 +17,7 @@ from fewstep.files import require_writable
 from fewstep.hardware import Format
 from fewstep.manifest import MANIFEST
 from fewstep.pipeline import Pipeline
+from fewstep.shot import behind_window
 
 CLIP = "clip.mp4"
 """Numbered: clip-000-seed0.mp4."""
@@ -42,6 +43,12 @@ class SamplingSettings:
     """Height and width in pixels; the trained ones when None."""
     images: str | None = None
     """What clips begin with: a folder with one picture per prompt, or `first` for the first frames of ShapeWorld."""
+    zero_shot: bool = False
+    """Let students that were trained from text alone begin with pictures too."""
+    window: int | None = None
+    """Latent frames that a student's chunk sees, the sink and itself included; with `sink` None too, as trained."""
+    sink: int | None = None
+    """First latent frames that stay visible in the window."""
     batch: int | None = None
     """Clips made at once; by default several small ones or one large one."""
     shard: tuple[int, int] = (0, 1)
@@ -117,6 +124,7 @@ def sample(
             device=settings.device,
             dtype=settings.dtype,
             offload=settings.offload,
+            passport={"begins_with": "either"} if settings.zero_shot else None,
         )
         if settings.controls and number == 0:
             folders += _controls(out, source, settings, pipeline, watcher)
@@ -150,6 +158,8 @@ def _clip_set(folder: Path, pipeline: Pipeline, plan: str, source: PromptSource,
         pipeline.shot(**options, image=found[0])  # a model that cannot begin with them says so before they are written
         pictures = place_pictures(found, folder, height, width)
     shot = pipeline.shot(**options, image=pictures[0] if pictures else None)
+    if settings.window is not None or settings.sink is not None:
+        shot = behind_window(shot, pipeline.passport, settings.window, settings.sink)
     return ClipSet(
         pipeline=pipeline,
         shot=shot,

@@ -10,7 +10,7 @@ import numpy as np
 from fewstep.evaluation.clip_folder import ClipError, ClipFolder
 from fewstep.metrics.base import Clip, Estimate
 from fewstep.metrics.features import FeatureCache, FeatureError, FeatureSet, VideoFeatures, extract
-from fewstep.metrics.sets import SetMetric, compare_sets
+from fewstep.metrics.sets import SetMetric, compare_sets, remarks
 
 FEATURES = "features"
 """Folder beside the clips."""
@@ -40,6 +40,8 @@ class SetScore:
     estimate: Estimate
     p_value: float | None
     """Chance of a distance as large between two draws from one law, where the metric has a test."""
+    remarks: tuple[str, ...] = ()
+    """What its numbers of clips mean for it."""
 
 
 def features_of(
@@ -75,5 +77,6 @@ def score_sets(
             reasons[metric.name] = str(error)
             continue
         p_value = None if metric.p_value is None else metric.p_value(one.values, reference.values)
-        scores.append(SetScore(metric, one.extractor, name, (len(one), len(reference)), estimate, p_value))
+        said = tuple(remarks(metric, one, reference))
+        scores.append(SetScore(metric, one.extractor, name, (len(one), len(reference)), estimate, p_value, said))
     return scores, reasons

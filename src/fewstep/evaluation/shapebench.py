@@ -19,8 +19,9 @@ import numpy as np
 from fewstep.evaluation import quality
 from fewstep.evaluation.quality import QUALITY
 from fewstep.evaluation.semantics import SEMANTIC, atoms, recognition_rate, semantic_scores
-from fewstep.metrics.flow import flow_pairs
-from fewstep.metrics.temporal import motion_smoothness, temporal_flickering
+from fewstep.metrics.base import Clip
+from fewstep.metrics.flow import flows_of
+from fewstep.metrics.temporal import flickering_of, smoothness_of
 from fewstep.shapes.recognise import Verdict, recognise
 from fewstep.shapes.scene import Scene, World
 
@@ -29,6 +30,8 @@ QUALITY_WEIGHTS = {name: 0.5 if name == "dynamic_degree" else 1.0 for name in QU
 """VBench's weights; without aesthetic quality they sum to 5.5."""
 NORMALISATION = Path(__file__).with_name("normalisation.json")
 PERCENT = 100.0
+FPS = 16.0
+"""Of frames that come without a rate; ShapeBench itself counts frames."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,8 @@ class ClipScores:
     """Share of expected object appearances with a recognisable shape."""
     imaging: np.ndarray
     """Imaging quality of each frame, 0 … 100."""
+    place: tuple[float, float] = (np.nan, np.nan)
+    """Where the objects begin (x, y), on average, in sides of the picture; NaN where there is none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +132,7 @@ class ShapeScores:
         return PERCENT * float(np.mean([true for row in self.rows for _, true in row.atoms]))
 
     @property
-    def drift(self) -> float:
+    def change(self) -> float:
         """Mean change of imaging quality from the first third of a clip's frames to its last, signed, in points."""
         thirds = [np.array_split(row.imaging, 3) for row in self.rows]
         return float(np.mean([parts[2].mean() - parts[0].mean() for parts in thirds]))
@@ -151,7 +156,7 @@ class ShapeScores:
         numbers |= {f"normalised/{name}": value for name, value in self.normalised.items() if np.isfinite(value)}
         if all(np.isfinite(value) for value in self.normalised.values()):
             numbers |= {"total": self.total, "quality": self.quality, "semantic": self.semantic}
-        names = ("dynamic_tracked", "dynamic_flow", "recognition_rate", "atoms_true", "drift")
+        names = ("dynamic_tracked", "dynamic_flow", "recognition_rate", "atoms_true", "change")
         return numbers | {name: getattr(self, name) for name in names} | {"clips": float(len(self.rows))}
 
     def _combine(self, names: tuple[str, ...]) -> float:
@@ -193,22 +198,23 @@ def score(
     return ShapeScores(tuple(rows), normalisation or frozen_normalisation())
 
 
-def score_clip(frames: np.ndarray, scene: Scene, world: World | None = None) -> ClipScores:
-    """All measurements of one clip `[f, H, W, 3]` uint8."""
-    return score_verdict(recognise(frames, world), frames, scene, world)
+def score_clip(frames: np.ndarray | Clip, scene: Scene, world: World | None = None) -> ClipScores:
+    """All measurements of one clip, or its frames `[f, H, W, 3]` uint8; a clip shares its flow with other metrics."""
+    clip = frames if isinstance(frames, Clip) else Clip(frames, FPS)
+    return score_verdict(recognise(clip.frames, world), clip, scene, world)
 
 
-def score_verdict(verdict: Verdict, frames: np.ndarray, scene: Scene, world: World | None = None) -> ClipScores:
+def score_verdict(verdict: Verdict, clip: Clip, scene: Scene, world: World | None = None) -> ClipScores:
     """The same from a verdict at hand."""
     span = (world or World()).frames
-    flows = flow_pairs(frames, quality.FLOW_STRIDE)
+    flows = flows_of(clip, quality.FLOW_STRIDE)
     in_span = (span - 1) // quality.FLOW_STRIDE
-    imaging = quality.imaging(frames)
+    imaging = quality.imaging(clip)
     measured = {
         "subject_consistency": quality.subject_consistency(verdict),
-        "background_consistency": quality.background_consistency(frames, verdict),
-        "temporal_flickering": temporal_flickering(frames),
-        "motion_smoothness": motion_smoothness(frames, flows),
+        "background_consistency": quality.background_consistency(clip, verdict),
+        "temporal_flickering": flickering_of(clip),
+        "motion_smoothness": smoothness_of(clip),
         "dynamic_degree": float(verdict.moving) if scene.moving else np.nan,
         "imaging_quality": float(imaging.mean()) / 100,
     }
@@ -217,10 +223,18 @@ def score_verdict(verdict: Verdict, frames: np.ndarray, scene: Scene, world: Wor
         raw=measured | semantic_scores(verdict, scene),
         atoms=atoms(verdict, scene),
         moves_tracked=verdict.moving,
-        moves_flow=quality.moves_by_flow(frames[:span], flows[:in_span]),
+        moves_flow=quality.moves_by_flow(clip.frames[:span], flows[:in_span]),
         recognised=recognition_rate(verdict, scene),
         imaging=imaging,
+        place=_beginning(verdict, clip.frames.shape[1]),
     )
+
+
+def _beginning(verdict: Verdict, side: int) -> tuple[float, float]:
+    """The mean over objects of where each is first seen, in sides."""
+    seen = [track.centre[track.present.argmax()] / side for track in verdict.tracks.values()]
+    x, y = np.mean(seen, axis=0) if seen else (np.nan, np.nan)
+    return float(x), float(y)
 
 
 def fit_normalisation(truth: ShapeScores, noise: ShapeScores, version: int) -> Normalisation:

@@ -82,6 +82,7 @@ class Summary:
                     "reference": score.reference,
                     "clips": list(score.clips),
                     "p_value": score.p_value,
+                    "remarks": list(score.remarks),
                     **_numbers(score.estimate),
                 }
                 for score in self.sets
@@ -145,6 +146,7 @@ def notes(summaries: Sequence[Summary]) -> list[str]:
         )
         lines += [f"{folder.name}: refused: {reason}" for reason in refused.values()]
         lines += [f"{folder.name}: {name}: {reason}" for name, reason in summary.reasons().items()]
+        lines += [f"{folder.name}: {score.metric.name}: {said}" for score in summary.sets for said in score.remarks]
     return lines
 
 
@@ -178,7 +180,10 @@ def _differences(summaries: Sequence[Summary]) -> tuple[dict[str, dict[str, Esti
     found, problems = {}, []
     for summary in summaries[1:]:
         try:
-            found[summary.scores.folder.name] = compare(summary.scores, summaries[0].scores)
+            estimates = compare(summary.scores, summaries[0].scores)
+            if summary.still or summaries[0].still:
+                estimates.pop("drift", None)  # of clips that hardly move it says nothing, and a difference as little
+            found[summary.scores.folder.name] = estimates
         except PairError as error:
             problems.append(str(error))
     return found, problems

@@ -27,18 +27,7 @@ from fewstep.metrics.base import Clip
 from fewstep.metrics.extractors import DIM, SHAPES_FORMAT, TRAINED, ClipNet, to_input
 from fewstep.models.shards import tensor_output
 from fewstep.shapes.dataset import ShapeWorld
-from fewstep.shapes.scene import (
-    ALL_CAMERAS,
-    BACKGROUNDS,
-    COLOURS,
-    FILLS,
-    MOTIONS,
-    RELATIONS,
-    SHAPES,
-    SIZES,
-    SPEEDS,
-    Scene,
-)
+from fewstep.shapes.scene import ATTRIBUTES, SCENE_ATTRIBUTES, Scene
 
 TRAIN_SEED, CHECK_SEED = 31_001, 31_002
 """Seeds of the ShapeWorlds that it learns from and is checked on; no recipe and no table uses them."""
@@ -51,17 +40,13 @@ COUNTED = 500
 REPORT_EVERY = 25
 
 FACTS = (
-    *COLOURS,
-    *SHAPES,
-    *FILLS,
-    *SIZES,
-    *SPEEDS,
-    *(f"moves {motion}" for motion in MOTIONS),
-    *(f"{colour} {shape}" for colour, shape in product(COLOURS, SHAPES)),
-    *(f"{colour} moves {motion}" for colour, motion in product(COLOURS, MOTIONS)),
-    *(f"background {background}" for background in BACKGROUNDS),
-    *(f"camera {camera}" for camera in ALL_CAMERAS),
-    *(f"first {relation} second" for relation in RELATIONS),
+    *(value for name in ("colour", "shape", "fill", "size", "speed") for value in ATTRIBUTES[name]),
+    *(f"moves {motion}" for motion in ATTRIBUTES["motion"]),
+    *(f"{colour} {shape}" for colour, shape in product(ATTRIBUTES["colour"], ATTRIBUTES["shape"])),
+    *(f"{colour} moves {motion}" for colour, motion in product(ATTRIBUTES["colour"], ATTRIBUTES["motion"])),
+    *(f"background {background}" for background in SCENE_ATTRIBUTES["background"]),
+    *(f"camera {camera}" for camera in SCENE_ATTRIBUTES["camera"]),
+    *(f"first {relation} second" for relation in SCENE_ATTRIBUTES["relation"]),
     *(f"{count} objects" for count in (1, 2, 3)),
 )
 """All that may be true of a scene."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -31,6 +31,8 @@ BEFORE = 1.0
 """Seconds before the first wanted picture at which reading starts; the decoder needs a run-up."""
 PQ = 16
 """The transfer curve of HDR10 and Dolby Vision; shown as if it were ordinary video it is grey."""
+LONGEST = 600.0
+"""Seconds that a picture may be seen; a clock that leaps further is broken."""
 LOCAL = {"protocol_whitelist": "file"}
 """A file may be a playlist in disguise; it must not make us open connections."""
 
@@ -68,12 +70,12 @@ class Footage(Protocol):
 def open_footage(path: Path) -> Iterator[Footage]:
     """A video file of any kind, or an animation. Raises FootageError for what cannot be read."""
     with ExitStack() as stack:
-        with _readable():
+        with _readable(path):
             footage: Footage
             if is_animation(path):
                 footage = _Animation(path)
             else:
-                footage = _Film(stack.enter_context(av.open(str(path), options=LOCAL)))
+                footage = _Film(path, stack.enter_context(av.open(str(path), options=LOCAL)))
         yield footage
 
 
@@ -123,10 +125,12 @@ def read_clip(path: Path, origin: float, fps: float, first: int, count: int, siz
 class _Film:
     """What FFmpeg decodes."""
 
-    def __init__(self, container: Any):
+    def __init__(self, path: Path, container: Any):
         if not container.streams.video:
             raise FootageError("there is no picture in it")
-        self.container, self.stream = container, container.streams.video[0]
+        self.path, self.container, self.stream = path, container, container.streams.video[0]
+        if self.stream.codec_context is None:
+            raise FootageError("its codec is unknown here")
         aspect = self.stream.sample_aspect_ratio
         self.stretch = float(aspect) if aspect else 1.0
         rate = self.stream.average_rate or self.stream.guessed_rate
@@ -134,7 +138,7 @@ class _Film:
         self.facts = self._facts(0)
 
     def play(self, after: float | None = None) -> Moments:
-        with _readable():
+        with _readable(self.path):
             yield from self._moments(after)
 
     def _moments(self, after: float | None) -> Moments:
@@ -152,18 +156,21 @@ class _Film:
                 self.facts = self._facts(frame.rotation)
             elif begin <= last:
                 continue  # two pictures at one time: the second one comes too late
-            last, end = begin, begin + (float(frame.duration * frame.time_base) or self.interval)
+            elif begin > last + LONGEST:
+                raise FootageError(f"its clock leaps from {last:.1f} to {begin:.1f} s")
+            lasts = float(frame.duration * frame.time_base) or self.interval
+            last, end = begin, begin + min(lasts, LONGEST)
             yield begin, end, partial(self._picture, frame)
         self._require_whole(end)
 
     def _facts(self, rotation: float) -> Facts:
         size = (round(self.stream.width * self.stretch), self.stream.height)
         width, height = size[:: -1 if round(rotation / 90) % 2 else 1]
-        codec, fps = self.stream.codec_context.name, round(1 / self.interval, 3)
+        codec, fps = self.stream.codec_context.codec.canonical_name, round(1 / self.interval, 3)
         return Facts(codec=codec, width=width, height=height, fps=fps, rotation=round(rotation))
 
     def _picture(self, frame: Any) -> Picture:
-        with _readable():
+        with _readable(self.path):
             picture = upright(frame)
         if self.stretch == 1:
             return picture
@@ -189,17 +196,22 @@ class _Film:
 
 
 class _Animation:
-    """What PIL reads, whole."""
+    """What PIL reads, whole. Pictures that are the same as the one before are that one, longer."""
 
     def __init__(self, path: Path):
         self.clip = read_video(path)
+        frames = self.clip.frames
+        changes = [k for k in range(1, len(frames)) if not np.array_equal(frames[k], frames[k - 1])]
+        if not changes:
+            raise FootageError("it is a picture, not a film")
+        self.times = [0, *changes, len(frames)]
         height, width = self.clip.frames.shape[1:3]
         fps = round(self.clip.fps, 3)
         self.facts = Facts(codec=path.suffix[1:].lower(), width=width, height=height, fps=fps, rotation=0)
 
     def play(self, after: float | None = None) -> Moments:
-        for number, picture in enumerate(self.clip.frames):
-            yield number / self.clip.fps, (number + 1) / self.clip.fps, partial(_same, picture)
+        for begin, end in pairwise(self.times):
+            yield begin / self.clip.fps, end / self.clip.fps, partial(_same, self.clip.frames[begin])
 
 
 def _same(picture: Picture) -> Picture:
@@ -207,12 +219,13 @@ def _same(picture: Picture) -> Picture:
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
-    """Turns what the readers raise into FootageError."""
+def _readable(path: Path) -> Iterator[None]:
+    """Turns what the readers raise into FootageError, which names no folder of this machine."""
     try:
         yield
     except FootageError:
         raise
-    except (av.FFmpegError, OSError, EOFError, ValueError) as error:
+    except Exception as error:  # one file, and whatever a decoder says of it, must not end the work on all others
         cause = error.__cause__ or error
-        raise FootageError(f"it cannot be read as video ({getattr(cause, 'strerror', None) or cause})") from error
+        why = getattr(cause, "strerror", None) or str(cause).replace(str(path), path.name) or type(cause).__name__
+        raise FootageError(f"it cannot be read as video ({why})") from error

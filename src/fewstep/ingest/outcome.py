@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from fewstep.ingest.scan import Cutting, Scan, Span
+from fewstep.ingest.scan import STILL, Cutting, Scan, Span
 from fewstep.ingest.sources import Source
 
 
@@ -81,8 +81,15 @@ def _unusable(scan: Scan, cutting: Cutting) -> str | None:
     """Why a file gives no clip, if it gives none."""
     if scan.error or scan.clips:
         return scan.error
+    if any(span.dropped == STILL for span in scan.spans):
+        return f"it stands still: {scan.repeated} of {counted(scan.pictures, 'picture')} are repeated"
     needed = f"a clip needs {cutting.frames} ({cutting.seconds:.1f} s)"
     if scan.cuts:
         longest = max(span.count for span in scan.spans)
-        return f"too short: the longest of its {scan.cuts + 1} scenes has {longest} pictures, {needed}"
-    return f"too short: {scan.pictures} pictures at {cutting.fps:g} a second, {needed}"
+        return f"too short: the longest of its {scan.cuts + 1} scenes has {counted(longest, 'picture')}, {needed}"
+    return f"too short: {counted(scan.pictures, 'picture')} at {cutting.fps:g} a second, {needed}"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 clip`, `2 clips`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

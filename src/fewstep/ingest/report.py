@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 from fewstep.files import write_text
-from fewstep.ingest.outcome import Outcome
+from fewstep.ingest.outcome import Outcome, counted
 from fewstep.ingest.scan import Scan
 from fewstep.ingest.shards import ShardLabel
 
@@ -53,7 +53,8 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     """One sentence."""
     clips = sum(len(outcome.clips) for outcome in outcomes)
     useful = sum(1 for outcome in outcomes if outcome.clips)
-    return f"{_count(clips, 'clip')} from {useful} of {_count(len(outcomes), 'file')}, {len(outcomes) - useful} dropped"
+    files, dropped = counted(len(outcomes), "file"), len(outcomes) - useful
+    return f"{counted(clips, 'clip')} from {useful} of {files}, {dropped} dropped"
 
 
 def _what(label: ShardLabel) -> str:
@@ -72,15 +73,11 @@ def _reasons(outcomes: Sequence[Outcome]) -> str:
     for outcome in outcomes:
         if outcome.scan is not None and outcome.clips:
             pieces.update({span.dropped: span.count for span in outcome.scan.spans if span.dropped})
-    rows = [f"<tr><td>{_count(count, 'file')}</td><td>{escape(why)}</td></tr>" for why, count in files.most_common()]
+    rows = [f"<tr><td>{counted(count, 'file')}</td><td>{escape(why)}</td></tr>" for why, count in files.most_common()]
     rows += [
-        f"<tr><td>{_count(count, 'picture')}</td><td>{escape(why)}</td></tr>" for why, count in pieces.most_common()
+        f"<tr><td>{counted(count, 'picture')}</td><td>{escape(why)}</td></tr>" for why, count in pieces.most_common()
     ]
     return f"<h2>Why something was dropped</h2><table>{''.join(rows)}</table>" if rows else ""
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _kind(why: str) -> str:
@@ -106,8 +103,8 @@ def _notes(outcome: Outcome, scan: Scan) -> Iterator[str]:
         return
     facts = scan.facts
     yield f"{facts.codec}, {facts.width}x{facts.height} at {facts.fps:g} a second"
-    yield f"{_count(scan.pictures, 'picture')} at the clips' rate"
-    yield f"{_count(len(outcome.clips), 'clip')}, {_count(scan.cuts, 'cut')}"
+    yield f"{counted(scan.pictures, 'picture')} at the clips' rate"
+    yield f"{counted(len(outcome.clips), 'clip')}, {counted(scan.cuts, 'cut')}"
     if facts.rotation:
         yield f"turned by {facts.rotation} degrees"
     if scan.repeated > REPEATS * scan.pictures:

@@ -94,7 +94,7 @@ class Ingest:
             text_encoder=store.label.encoder if store else "",
             text_len=store.label.text_len if store else 0,
             latent_shape=(self.vae.latent_frames(self.cutting.frames), self.vae.channels, rows, columns),
-            **{name: getattr(self.cutting, name) for name in ("frames", "fps", "height", "width", "jump")},
+            **{name: getattr(self.cutting, name) for name in ("frames", "fps", "height", "width", "jump", "repeats")},
         )
 
     def _require_same(self) -> None:
@@ -189,9 +189,14 @@ class Ingest:
         cutting = self.cutting
         size = (cutting.height, cutting.width)
         try:
-            return read_clip(clip.path, clip.scan.origin, cutting.fps, clip.span.first, cutting.frames, size)
+            frames = read_clip(clip.path, clip.scan.origin, cutting.fps, clip.span.first, cutting.frames, size)
+            if stamp(clip.path) != (clip.scan.bytes, clip.scan.modified):
+                return FootageError("it was changed after it was looked through: run this again")
+            return frames
         except FootageError as error:
             return error
+        except OSError as error:
+            return FootageError(f"it cannot be read ({error.strerror})")
 
     @torch.no_grad()
     def _sample(self, clip: Clip, frames: Frames, store: PromptStore) -> Sample:
@@ -213,7 +218,10 @@ class Ingest:
 
 def _is_known(source: Source, scan: Scan | None) -> bool:
     """Whether the file is still the one that was looked through."""
-    return scan is not None and (scan.bytes, scan.modified) == stamp(source.path)
+    try:
+        return scan is not None and (scan.bytes, scan.modified) == stamp(source.path)
+    except OSError:
+        return False  # it went away: looking again says so
 
 
 def _read_ledger(path: Path) -> list[Scan]:

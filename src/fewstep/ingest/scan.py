@@ -23,6 +23,9 @@ STRIP_HEIGHT = 72
 """Pixels."""
 TOO_SHORT = "shorter than a clip"
 LEFT_OVER = "left over at the end of a scene"
+STILL = "stands still: too many of its pictures are repeated"
+HELD = 2.0
+"""Seconds after which a picture that stays is the end of its scene: what comes next begins a new one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +42,16 @@ class Cutting:
     """Pixels."""
     jump: float
     """How much more than usual a picture must differ from the last one to be of another scene; see CutFinder."""
+    repeats: float = 0.6
+    """Share of a clip's pictures that may be repeated because the file has fewer; a clip of more stands still. At 16 a
+    second this takes files of 7 and more."""
 
     def __post_init__(self) -> None:
         for name in ("frames", "fps", "height", "width", "jump"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} of a clip must be above 0, got {getattr(self, name)}")
+        if not 0 <= self.repeats <= 1:
+            raise ValueError(f"repeats of a clip is a share and must lie in [0, 1], got {self.repeats}")
 
     @property
     def seconds(self) -> float:
@@ -157,38 +165,43 @@ class _Reading:
 
     def spans(self) -> Iterator[tuple[Span, Picture]]:
         """Every span and its strip: whole clips, and what is left of each scene."""
-        length, first, whole = self.cutting.frames, 0, False
+        length, first, whole, repeated = self.cutting.frames, 0, False, 0
         stride = max(1, (length - 1) // (MOMENTS - 1))
         strip: list[Picture] = []
-        for number, (picture, is_cut) in enumerate(self._seen()):
+        for number, (picture, is_cut, is_repeat) in enumerate(self._seen()):
             if is_cut or number - first == length:
                 is_clip = number - first == length
-                yield self._span(first, number - first, strip, rest=whole)
-                first, whole, strip = number, is_clip and not is_cut, []
+                yield self._span(first, number - first, strip, repeated, rest=whole)
+                first, whole, strip, repeated = number, is_clip and not is_cut, [], 0
+            repeated += is_repeat
             if (number - first) % stride == 0 and len(strip) < MOMENTS:
                 strip.append(picture)
         if self.pictures > first:
-            yield self._span(first, self.pictures - first, strip, rest=whole)
+            yield self._span(first, self.pictures - first, strip, repeated, rest=whole)
 
-    def _span(self, first: int, count: int, strip: list[Picture], rest: bool) -> tuple[Span, Picture]:
+    def _span(self, first: int, count: int, strip: list[Picture], repeated: int, rest: bool) -> tuple[Span, Picture]:
         why = None if count == self.cutting.frames else LEFT_OVER if rest else TOO_SHORT
+        if why is None and repeated > self.cutting.repeats * count:
+            why = STILL
         width = max(1, round(STRIP_HEIGHT * self.cutting.width / self.cutting.height))
         small = [np.asarray(Image.fromarray(picture).resize((width, STRIP_HEIGHT))) for picture in strip]
         return Span(first, count, why), np.concatenate(small, axis=1)
 
-    def _seen(self) -> Iterator[tuple[Picture, bool]]:
-        """Pictures at the target rate and size, and whether a new scene begins with them."""
+    def _seen(self) -> Iterator[tuple[Picture, bool, bool]]:
+        """Pictures at the target rate and size, whether a new scene begins with them, and whether they are repeated."""
         finder = CutFinder(self.cutting.jump)
         before: Callable[[], Picture] | None = None
+        held = 0
         for make in at_rate(self._shown(), self.cutting.fps):
             is_new, before = make is not before, make
             if is_new:
                 fitted = fit_picture(make(), self.cutting.height, self.cutting.width)
-            is_cut = is_new and finder.is_cut(fitted)
+            is_cut = is_new and (finder.is_cut(fitted) or held >= HELD * self.cutting.fps)
+            held = 0 if is_new else held + 1
             self.repeated += not is_new
             self.pictures += 1
             self.cuts += is_cut
-            yield fitted, is_cut
+            yield fitted, is_cut, not is_new
 
     def _shown(self) -> Moments:
         for number, shown in enumerate(self.footage.play()):

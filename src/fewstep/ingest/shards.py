@@ -54,6 +54,8 @@ class ShardLabel:
     """Pixels."""
     jump: float
     """How cuts were told; see CutFinder."""
+    repeats: float = 1.0
+    """Share of a clip's pictures that may be repeated; 1 of folders whose label does not say."""
 
     def differences(self, other: ShardLabel) -> list[str]:
         """The fields in which the two differ, with both values."""
@@ -111,7 +113,9 @@ class Shards:
         self.label = read_label(self.folders[0])
         self.places: list[Place] = []
         for folder in self.folders:
-            if differing := self.label.differences(replace(read_label(folder), jump=self.label.jump)):
+            # which clips were taken may differ, not what they are
+            label = replace(read_label(folder), jump=self.label.jump, repeats=self.label.repeats)
+            if differing := self.label.differences(label):
                 raise ShardError(f"{self.folders[0]} and {folder} cannot be read together: {'; '.join(differing)}")
             for path in shard_files(folder):
                 places = read_index(path)

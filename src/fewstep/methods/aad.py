@@ -16,7 +16,7 @@ from fewstep.diffusion.flow import shift_sigma
 from fewstep.diffusion.noise import UniformNoise
 from fewstep.diffusion.rng import Rng
 from fewstep.diffusion.steps import StepPlan
-from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn, require_literals
+from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn, require_literals, require_numbers
 from fewstep.methods.inputs import ScoreNetworks, Teaching, clip_of, make_discriminator, require_geometry, required
 from fewstep.models.cache import Context
 from fewstep.models.discriminator import DiscriminatorConfig
@@ -105,12 +105,17 @@ class AADConfig:
                 f"and not behind none: first_frame='either' needs ChunkLayout({self.layout.chunk}, first=1)"
             )
         steps, logits = StepPlan.uniform(self.levels).steps, self.discriminator.num_logits
+        if steps < 2 and self.real == "ahead":
+            raise ValueError(
+                f"real='ahead' compares n with n + 1 steps and needs at least 2 levels, got {self.levels}; use 'videos'"
+            )
         if logits not in (1, steps):
             raise ValueError(
                 f"discriminator.num_logits must be 1, for all step counts, or {steps}, one for each, got {logits}"
             )
-        if self.discriminator_updates < 1:
-            raise ValueError(f"AADConfig.discriminator_updates must be at least 1, got {self.discriminator_updates}")
+        UniformNoise(self.shift, self.t_min, self.t_max)  # refuses what are no levels
+        least = {"discriminator_updates": 1, "discriminator_head_start": 0, "backbone_rate": 0}
+        require_numbers(self, at_least={"penalty_weight": 0, "penalty_sigma": 0, **least})
 
     def build(self, networks: ScoreNetworks, rng: Rng) -> AAD:
         return AAD(self, networks, rng)

@@ -15,7 +15,7 @@ import torch
 from fewstep.diffusion.noise import DiscreteNoise, UniformNoise
 from fewstep.diffusion.rng import Rng
 from fewstep.diffusion.steps import Schedule, StepPlan, shifted_levels
-from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn, require_literals
+from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn, require_literals, require_numbers
 from fewstep.methods.inputs import ScoreNetworks, Teaching, clip_of, make_discriminator, require_geometry, required
 from fewstep.models.cache import Context
 from fewstep.models.discriminator import DiscriminatorConfig
@@ -100,6 +100,10 @@ class ASDConfig:
     def __post_init__(self) -> None:
         require_literals(self)
         require_geometry(self.layout, self.context, self.latent_shape[0])
+        UniformNoise(self.shift, self.t_min, self.t_max)  # refuses what are no levels
+        weights = ("alpha", "penalty_weight", "penalty_sigma", "guidance", "fake_guidance", "normaliser_eps")
+        least = {"fake_score_updates": 1, "discriminator_updates": 0}
+        require_numbers(self, at_least={**dict.fromkeys(weights, 0), **least})
         steps, logits = StepPlan.uniform(self.levels).steps, self.discriminator.num_logits
         if steps < 2 and self.real == "ahead":
             raise ValueError(f"ASD compares n with n + 1 steps and needs at least 2 levels, got {self.levels}; use DMD")

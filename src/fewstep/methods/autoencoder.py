@@ -15,7 +15,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from fewstep.diffusion.rng import Rng
-from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn
+from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn, require_literals, require_numbers
 
 
 class AutoencoderNetworks(Protocol):
@@ -54,8 +54,8 @@ class AutoencoderConfig:
     """Optimiser of encoder and decoder."""
 
     def __post_init__(self) -> None:
-        if min(self.edges, self.squares, self.kl, self.latent_noise) < 0:
-            raise ValueError(f"AutoencoderConfig's weights must be 0 or more, got {self}")
+        require_literals(self)
+        require_numbers(self, at_least=dict.fromkeys(("edges", "squares", "kl", "latent_noise"), 0))
 
     def build(self, networks: AutoencoderNetworks, rng: Rng) -> AutoencoderMethod:
         return AutoencoderMethod(self, networks.autoencoder(), rng)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints, runtime_checkable
@@ -44,6 +45,23 @@ class OptimConfig:
         for name, value in (("betas", self.betas[0]), ("betas", self.betas[1]), ("ema", self.ema or 0.0)):
             if not 0 <= value < 1:
                 raise ValueError(f"OptimConfig.{name} must lie in [0, 1), got {value}: an average that fades")
+        require_numbers(
+            self, at_least={"lr": 0, "weight_decay": 0, "warmup": 0, "ema_start": 0}, above={"eps": 0, "clip": 0}
+        )
+        rates = {f"lr_scale[{prefix!r}]": factor for prefix, factor in self.lr_scale.items()}
+        for name, rate in {"muon_lr": self.muon_lr or 0.0, **rates}.items():
+            if not 0 <= rate < math.inf:
+                raise ValueError(f"OptimConfig.{name} must be a finite number of 0 or more, got {rate}")
+
+
+def require_numbers(config: Any, *, at_least: Mapping[str, float] = {}, above: Mapping[str, float] = {}) -> None:
+    """Raise ValueError unless these fields of a config are finite and not below, or above, the bound beside each."""
+    for name in (*at_least, *above):
+        value = getattr(config, name)
+        enough = value >= at_least[name] if name in at_least else value > above[name]
+        if not (enough and value < math.inf):  # nan is never enough
+            asked = f"of {at_least[name]} or more" if name in at_least else f"above {above[name]}"
+            raise ValueError(f"{type(config).__name__}.{name} must be a finite number {asked}, got {value}")
 
 
 def require_literals(config: Any) -> None:

@@ -44,6 +44,7 @@ class CausalTeacherConfig:
         require_literals(self)
         require_chance("CausalTeacherConfig.text_drop", self.text_drop)
         require_geometry(self.layout, self.context, self.latent_shape[0])
+        UniformNoise(self.shift, 0.0, 1.0)  # refuses what are no levels
 
     def build(self, networks: StudentNetworks, rng: Rng) -> CausalTeacher:
         return CausalTeacher(self, networks.student(), rng)

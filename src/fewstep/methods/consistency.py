@@ -18,7 +18,7 @@ from fewstep.diffusion.noise import DiscreteNoise
 from fewstep.diffusion.ode import ode_grid
 from fewstep.diffusion.rng import Rng
 from fewstep.diffusion.steps import StepPlan, shifted_levels
-from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn, require_literals
+from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn, require_literals, require_numbers
 from fewstep.methods.inputs import FirstFrame, TaughtNetworks, Teaching, clip_of, require_geometry, required
 from fewstep.models.cache import Context
 from fewstep.models.dit import VideoDiT
@@ -59,6 +59,7 @@ class ConsistencyConfig:
         require_literals(self)
         require_geometry(self.layout, self.context, self.latent_shape[0], self.first_frame)
         StepPlan.uniform(self.levels)  # refuses what are no levels
+        require_numbers(self, at_least={"guidance": 0}, above={"shift": 0})
         if self.grid < 2 or self.optim.ema is None or self.optim.ema_start:
             raise ValueError(
                 "consistency distillation needs a grid of 2 steps or more and a running average from the first update "

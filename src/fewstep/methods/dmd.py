@@ -15,7 +15,7 @@ import torch
 from fewstep.diffusion.noise import UniformNoise
 from fewstep.diffusion.rng import Rng
 from fewstep.diffusion.steps import StepPlan, shifted_levels
-from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn, require_literals
+from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn, require_literals, require_numbers
 from fewstep.methods.inputs import FirstFrame, ScoreNetworks, Teaching, clip_of, require_geometry, required
 from fewstep.models.cache import Context
 from fewstep.models.layout import ChunkLayout
@@ -73,10 +73,8 @@ class DMDConfig:
         require_literals(self)
         require_geometry(self.layout, self.context, self.latent_shape[0], self.first_frame)
         StepPlan.uniform(self.levels)  # refuses what are no levels
-        if self.ratio < 1:
-            raise ValueError(
-                f"DMDConfig.ratio counts fake-score updates per generator update, at least 1; got {self.ratio}"
-            )
+        UniformNoise(self.shift, self.t_min, self.t_max)
+        require_numbers(self, at_least={"ratio": 1, "guidance": 0, "fake_guidance": 0, "normaliser_eps": 0})
 
     def build(self, networks: ScoreNetworks, rng: Rng) -> DMD:
         return DMD(self, networks, rng)

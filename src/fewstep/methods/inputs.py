@@ -56,20 +56,20 @@ def make_discriminator(
 ) -> Discriminator:
     """A discriminator with new heads on the backbone that `cfg` names; `fake_score` is the one that it may share.
 
-    A backbone of its own starts from the pretrained bidirectional weights that the fake score starts from, or where
-    its attention is causal from those of the student (AAD-1 5.2).
+    A backbone that is not shared has the pretrained bidirectional weights of the teacher, or those that the fake score
+    starts from, or where its attention is causal those that the student starts from (AAD-1 5.2).
     """
-    if cfg.backbone == "frozen":
-        backbone = networks.teacher()
-    elif cfg.backbone == "own":
-        backbone = networks.student() if cfg.visibility == "causal" else networks.fake_score()
-    elif fake_score is None:
-        raise ValueError(
-            "this method has no fake score that a discriminator could share, got backbone='shared'; use 'own' or "
-            "'frozen', or a method with DMD: ASDConfig takes real='videos'"
-        )
-    else:
+    if cfg.backbone == "shared":
+        if fake_score is None:
+            raise ValueError(
+                "this method has no fake score that a discriminator could share, got backbone='shared'; use 'own' or "
+                "'frozen', or a method with DMD: ASDConfig takes real='videos'"
+            )
         backbone = fake_score
+    elif cfg.visibility == "causal":
+        backbone = networks.student()
+    else:
+        backbone = networks.teacher() if cfg.backbone == "frozen" else networks.fake_score()
     return Discriminator(cfg, backbone, layout=layout, context=context)
 
 

@@ -37,6 +37,7 @@ class TeacherConfig:
 
     def __post_init__(self) -> None:
         require_chance("TeacherConfig.text_drop", self.text_drop)
+        UniformNoise(self.shift, self.t_min, self.t_max)  # refuses what are no levels
 
     def build(self, networks: StudentNetworks, rng: Rng) -> Teacher:
         return Teacher(self, networks.student(), rng)

@@ -15,20 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fewstep.diffusion.rng import Rng
-from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn
+from fewstep.methods.base import Batch, Loss, OptimConfig, Player, Turn, require_numbers
 from fewstep.models.text import TextEncoder
-from fewstep.shapes.scene import (
-    ALL_CAMERAS,
-    BACKGROUNDS,
-    COLOURS,
-    FILLS,
-    MOTIONS,
-    RELATIONS,
-    SHAPES,
-    SIZES,
-    SPEEDS,
-    Scene,
-)
+from fewstep.shapes.scene import ATTRIBUTES, SCENE_ATTRIBUTES, Scene
 from fewstep.types import TextEmbeds
 
 OBJECTS = 3
@@ -39,29 +28,15 @@ UNSTATED = -100
 MASKED_ROWS = 4
 """One in so many prompts of a batch is also seen with masked words; the others would cost more than they teach."""
 
-OBJECT_ATOMS: dict[str, tuple[str, ...]] = {
-    "size": tuple(SIZES),
-    "colour": tuple(COLOURS),
-    "shape": SHAPES,
-    "fill": FILLS,
-    "motion": tuple(MOTIONS),
-    "speed": tuple(SPEEDS),
-}
-"""What is said of each object, and the values it can have."""
-SCENE_ATOMS: dict[str, tuple[str, ...]] = {
-    "count": tuple(str(count + 1) for count in range(OBJECTS)),
-    "relation": tuple(RELATIONS),
-    "background": BACKGROUNDS,
-    "camera": ALL_CAMERAS,
-}
-"""What is said once."""
+SCENE_ATOMS = {"count": tuple(str(count + 1) for count in range(OBJECTS)), **SCENE_ATTRIBUTES}
+"""What is said once, the number of objects included."""
 
 
 def scene_targets(scenes: Sequence[Scene]) -> dict[str, Tensor]:
     """Class of every atom: `b OBJECTS` for those of objects, in the caption's order, `b 1` for those of the scene."""
-    rows: dict[str, list[list[int]]] = {name: [] for name in (*OBJECT_ATOMS, *SCENE_ATOMS)}
+    rows: dict[str, list[list[int]]] = {name: [] for name in (*ATTRIBUTES, *SCENE_ATOMS)}
     for scene in scenes:
-        for name, values in OBJECT_ATOMS.items():
+        for name, values in ATTRIBUTES.items():
             said = [getattr(obj, name) if name not in obj.unstated else None for obj in scene.objects]
             rows[name].append([_class(values, value) for value in (*said, *[None] * (OBJECTS - len(said)))])
         once = {"count": str(len(scene.objects)), "relation": scene.relation}
@@ -80,7 +55,7 @@ class Readout(nn.Module):
 
     def __init__(self, width: int, num_heads: int = 4):
         super().__init__()
-        atoms = {name: (OBJECTS, values) for name, values in OBJECT_ATOMS.items()}
+        atoms = {name: (OBJECTS, values) for name, values in ATTRIBUTES.items()}
         atoms |= {name: (1, values) for name, values in SCENE_ATOMS.items()}
         self.slots = {name: slots for name, (slots, _) in atoms.items()}
         self.queries = nn.Parameter(torch.randn(sum(self.slots.values()), width))
@@ -121,6 +96,7 @@ class TextPretrainConfig:
     def __post_init__(self) -> None:
         if not 0 < self.masked_share < 1:
             raise ValueError(f"TextPretrainConfig.masked_share must be between 0 and 1, got {self.masked_share}")
+        require_numbers(self, at_least={"masked_weight": 0})
 
     def build(self, networks: TextNetworks, rng: Rng) -> TextPretrain:
         return TextPretrain(self, networks.text_encoder(), rng)

@@ -107,9 +107,7 @@ def _between(frame: np.ndarray, flow: np.ndarray) -> tuple[float, float, float] 
     height, width = flow.shape[:2]
     rows, columns = ((np.arange(CELLS * POINTS) + 0.5) * size / (CELLS * POINTS) for size in (height, width))
     y, x = (grid.ravel().astype(int) for grid in np.meshgrid(rows, columns, indexing="ij"))
-    image = cv2.GaussianBlur(frame, (0, 0), 1).astype(np.float32)
-    slope = np.maximum(*(np.abs(np.gradient(image, axis=axis)).max(-1) for axis in (0, 1)))
-    textured = slope[y, x] > TEXTURE
+    textured = _slopes(cv2.GaussianBlur(frame, (0, 0), 1).astype(np.int16), y, x) > TEXTURE
     y, x = y[textured], x[textured]
     if len(x) < CELLS * CELLS:
         return None
@@ -128,6 +126,15 @@ def _between(frame: np.ndarray, flow: np.ndarray) -> tuple[float, float, float] 
         return None
     shift = matrix[:, :2] @ middle + matrix[:, 2] - middle
     return float(shift[0]), float(shift[1]), math.log(math.hypot(matrix[0, 0], matrix[1, 0]))
+
+
+def _slopes(image: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Steepest step per pixel of any channel, along rows or columns, at some places `[n]` of an image `[h, w, 3]`."""
+    found = np.zeros(len(y))
+    for place, length, at in ((y, len(image), lambda k: image[k, x]), (x, image.shape[1], lambda k: image[y, k])):
+        before, after = np.maximum(place - 1, 0), np.minimum(place + 1, length - 1)
+        found = np.maximum(found, np.abs(at(after) - at(before)).max(1) / np.maximum(after - before, 1))
+    return found
 
 
 def _reach(height: int, width: int) -> float:

@@ -1,12 +1,11 @@
-"""What a training log says of how steadily a run went: the loss's variance (ASD Figure 13), the logit gap (Figure 14).
+"""What a training log says of how steadily a run went: one signal without its trend, and the logit gap (ASD Figure 14).
 
-Neighbouring cycles of a log depend on each other and runs differ by seed, so intervals resample blocks of cycles and
-whole seeds; an F-test of two variances would take every cycle for an independent sample.
+Neighbouring cycles of a log depend on each other, so intervals resample blocks of cycles.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,38 +64,6 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Steadiness:
-    """Mean and variance of a loss after its warm-up, averaged over seeds, and how a baseline's variance compares."""
-
-    mean: float
-    variance: float
-    """Of the residuals, trend taken away."""
-    baseline_mean: float
-    baseline_variance: float
-    ratio: Estimate
-    """Baseline's variance over ours: above 1 where ours is steadier."""
-
-
-def steadiness(
-    ours: Sequence[Series], baseline: Sequence[Series], *, warm_up: float = WARM_UP, count: int = COUNT, seed: int = 0
-) -> Steadiness:
-    """ASD Figure 13 for one or more seeds of either side: `Series.of(log, "generator/dmd")` of each.
-
-    The logged loss is mean(g^2) / 2, Self Forcing's, whose published values are .180 and variance .00258 for ASD
-    against .198 and .01963. The interval resamples seeds, and in each of them blocks of neighbouring cycles.
-    """
-    sides = [[series.after(warm_up) for series in side] for side in (ours, baseline)]
-    if not all(sides) or any(len(series.values) < LEAST for side in sides for series in side):
-        raise ValueError(f"both sides need a run of {LEAST} cycles or more after the warm-up: train for longer")
-    rng = np.random.default_rng(seed)
-    mine, theirs = (_variances(side, count, rng) for side in sides)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = interval(theirs / mine, min(map(len, sides)))
-    means = [float(np.mean([series.values.mean() for series in side])) for side in sides]
-    return Steadiness(means[0], float(mine[0]), means[1], float(theirs[0]), ratio)
-
-
-@dataclass(frozen=True)
 class LogitGap:
     """Discriminator's logit of (n + 1)-step minus n-step samples over the last part of a run."""
 
@@ -135,12 +102,3 @@ def logit_gap(
     trend = interval(np.concatenate([[slope], slope + drawn]), len(late.values))
     right = UNKNOWN if accuracy is None else float(accuracy.after(1 - last).values.mean())
     return LogitGap(float(late.values.mean()), float(late.values.std(ddof=1)), trend, right)
-
-
-def _variances(runs: Sequence[Series], count: int, rng: np.random.Generator) -> np.ndarray:
-    """Mean over seeds of the residuals' variance: on the data, then on resamples `[1 + count]`."""
-    found = [series.residuals for series in runs]
-    blocks = [block_resamples(residuals, count, block_length(len(residuals)), rng) for residuals in found]
-    drawn = np.stack([block.var(1, ddof=1) for block in blocks])
-    weights = rng.multinomial(len(runs), np.full(len(runs), 1 / len(runs)), size=count).T / len(runs)
-    return np.concatenate([[np.mean([residuals.var(ddof=2) for residuals in found])], (weights * drawn).sum(0)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
@@ -40,15 +42,22 @@ def flow_pairs(frames: np.ndarray, stride: int) -> np.ndarray:
     for out, before, after in zip(flows, channels, channels[1:], strict=False):
         starts = (np.zeros(out.shape, np.float32) for _ in before)  # OpenCV writes into where it starts
         options = np.stack([method.calc(*pair) for pair in zip(before, after, starts, strict=True)])
-        speed = (options**2).sum(-1)
+        speed = options[..., 0] ** 2 + options[..., 1] ** 2
         out[:] = np.take_along_axis(options, speed.argmax(0)[None, ..., None], 0)[0]
     return flows
 
 
 def warp(image: np.ndarray, flow: np.ndarray) -> np.ndarray:
     """`image` read at each pixel plus `flow`."""
-    y, x = np.mgrid[: image.shape[0], : image.shape[1]].astype(np.float32)
+    y, x = _places(*image.shape[:2])
     return cv2.remap(image, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+@lru_cache(maxsize=4)
+def _places(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column of each pixel `[h, w]`."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    return y, x
 
 
 @once_per_clip

@@ -1,8 +1,8 @@
-"""The project's resampling: bootstrap over prompts and seeds, half-samples of sets, blocks of series."""
+"""The project's resampling: bootstrap over prompts, half-samples of sets, blocks of series."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -16,26 +16,19 @@ COVERAGE = 0.95
 UNKNOWN = float("nan")
 
 
-def resampled_means(seeds: Sequence[np.ndarray], count: int = COUNT, seed: int = 0) -> np.ndarray:
-    """Column means of `seeds[s][clip, measure]`: of the data in row 0, then of `count` resamples `[count + 1, d]`.
+def resampled_means(values: np.ndarray, count: int = COUNT, seed: int = 0) -> np.ndarray:
+    """Column means of `values[prompt, measure]`: of the data in row 0, then of `count` resamples `[count + 1, d]`.
 
-    Each resample draws prompts and training seeds with replacement, the prompts once for all seeds, because all seeds
-    are measured on the same ones. The draws depend on the numbers of prompts and seeds only, so rows of two models are
-    pairs. NaN values are left out of the means.
+    Each resample draws prompts with replacement. The draws depend on the number of prompts only, so those of two
+    models, or of two training seeds (`metrics.seeds`), are pairs. NaN values are left out of the means.
     """
-    clips = {len(values) for values in seeds}
-    if len(clips) != 1 or 0 in clips:
-        raise ValueError(f"training seeds need the same prompts, one or more, got {sorted(clips)} clips: measure anew")
-    (n,), s = clips, len(seeds)
+    n = len(values)
+    if n == 0:
+        raise ValueError("a mean needs one prompt or more, got none: measure anew")
     prompts = np.random.default_rng([seed, n]).multinomial(n, np.full(n, 1 / n), size=count)
-    draws = np.random.default_rng([seed, n, s]).multinomial(s, np.full(s, 1 / s), size=count)
-    weights = np.concatenate([np.ones((1, n)), prompts])
-    shares = np.concatenate([np.ones((1, s)), draws]) / s
-    means = np.stack([_weighted_means(weights, np.asarray(values, np.float64)) for values in seeds], axis=1)
-    known = np.isfinite(means)
-    share = shares[:, :, None] * known
-    with np.errstate(invalid="ignore"):
-        return (share * np.where(known, means, 0)).sum(1) / share.sum(1)
+    known, weights = np.isfinite(values), np.concatenate([np.ones((1, n)), prompts])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return weights @ np.where(known, values, 0.0) / (weights @ known)
 
 
 def interval(resamples: np.ndarray, samples: int) -> Estimate:
@@ -57,12 +50,24 @@ def half_sampled(
     count: int = HALVES,
     seed: int = 0,
 ) -> Estimate:
-    """A statistic of two sets of rows, and what it could as well have been with other sets as large.
+    """A statistic of two sets of rows with the interval of `half_draws`."""
+    return interval(half_draws(statistic, one, other, count, seed), min(len(one), len(other)))
+
+
+def half_draws(
+    statistic: Callable[[np.ndarray, np.ndarray], float],
+    one: np.ndarray,
+    other: np.ndarray,
+    count: int = HALVES,
+    seed: int = 0,
+) -> np.ndarray:
+    """A statistic of two sets of rows, and what it could as well have been with other sets as large `[1 + count]`.
 
     Half of each set is drawn without replacement, again and again: the spread of halves of n around their own mean is
     that of n fresh samples (Politis & Romano 1994, with half the sample and the correction for a finite one). Drawing
     with replacement would repeat rows, which biases distances between sets upwards. A bias of the statistic itself
-    stays in the value.
+    stays in the value, about which the draws are centred. They depend on the sets' sizes only, so those of two pairs
+    of sets are pairs.
     """
     rng = np.random.default_rng([seed, len(one), len(other)])
 
@@ -71,8 +76,7 @@ def half_sampled(
 
     value = statistic(one, other)
     drawn = np.array([statistic(half(one), half(other)) for _ in range(count)])
-    low, high = value + np.percentile(drawn - drawn.mean(), _tails())
-    return Estimate(float(value), float(low), float(high), min(len(one), len(other)))
+    return np.concatenate([[value], value + drawn - drawn.mean()])
 
 
 def block_resamples(series: np.ndarray, count: int, length: int, rng: np.random.Generator) -> np.ndarray:
@@ -95,11 +99,3 @@ def block_length(samples: int) -> int:
 def _tails() -> list[float]:
     tail = 100 * (1 - COVERAGE) / 2
     return [tail, 100 - tail]
-
-
-def _weighted_means(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """`[b, d]` means of `values [n, d]` under each row of `weights [b, n]`, over the values that are there."""
-    known = np.isfinite(values)
-    total = weights @ known
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return weights @ np.where(known, values, 0) / total

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
-from fewstep.metrics.base import Clip
+from fewstep.metrics.base import Clip, once_per_clip
 from fewstep.metrics.flow import RATE, flows_of, small_frames, stride_of, warp
-from fewstep.metrics.imaging import noise_level
+from fewstep.metrics.imaging import noise_of
 
 TOP_SHARE = 0.05
 FAST = 6 / 256
@@ -27,13 +28,18 @@ KEPT = 0.5
 
 def top_speeds(flows: np.ndarray) -> np.ndarray:
     """Mean length of the fastest 5 % of each flow `[p]`, in pixels."""
-    speed = np.sort(np.linalg.norm(flows, axis=-1).reshape(len(flows), -1), axis=1)
-    return speed[:, -max(1, int(TOP_SHARE * speed.shape[1])) :].mean(1)
+    speed = np.sqrt(flows[..., 0] ** 2 + flows[..., 1] ** 2).reshape(len(flows), -1)
+    top = max(1, int(TOP_SHARE * speed.shape[1]))
+    return np.sort(np.partition(speed, -top, axis=1)[:, -top:], axis=1).mean(1)
 
 
 def fast_pairs(flows: np.ndarray, slowness: float = 1.0) -> np.ndarray:
     """Whether each flow is fast `[p]`; the threshold follows how many times longer than 1/8 s a pair spans."""
-    return top_speeds(flows) > slowness * FAST * min(flows.shape[1:3])
+    return _fast(top_speeds(flows), flows, slowness)
+
+
+def _fast(speeds: np.ndarray, flows: np.ndarray, slowness: float) -> np.ndarray:
+    return speeds > slowness * FAST * min(flows.shape[1:3])
 
 
 def is_dynamic(fast: np.ndarray) -> bool:
@@ -44,21 +50,43 @@ def is_dynamic(fast: np.ndarray) -> bool:
     return int(fast.sum()) >= max(1, round(MOVING_SHARE * (len(fast) + 1)))
 
 
-def explained(kept: np.ndarray, flows: np.ndarray) -> np.ndarray:
+def explained(kept: np.ndarray, flows: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """Whether each flow between consecutive frames of `kept [p + 1, h, w, 3]` accounts for their difference `[p]`.
 
+    `noise [p + 1]` is the frames' `noise_level`.
     Noise differs from frame to frame and no flow explains it, so its part of the difference, twice its variance, is
     left out, and a pair that differs by little else is not explained.
     """
     found = np.zeros(len(flows), bool)
-    variance = noise_level(kept) ** 2
+    variance, values = noise**2, kept[0].size
     for i, flow in enumerate(flows):
         before, after = kept[i].astype(np.float32), kept[i + 1].astype(np.float32)
-        noise = variance[i] + variance[i + 1]
-        change = np.square(after - before).mean() - noise
-        left = np.square(warp(after, flow) - before).mean() - noise
-        found[i] = change > BEYOND_NOISE * noise and left < LEFT * change
+        noisy = variance[i] + variance[i + 1]
+        change = cv2.norm(after, before, cv2.NORM_L2SQR) / values - noisy
+        left = cv2.norm(warp(after, flow), before, cv2.NORM_L2SQR) / values - noisy
+        found[i] = change > BEYOND_NOISE * noisy and left < LEFT * change
     return found
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What is known of the pairs of frames at 8 fps of one clip."""
+
+    flows: np.ndarray
+    speeds: np.ndarray
+    """`top_speeds` `[p]`."""
+    explained: np.ndarray
+
+
+@once_per_clip
+def pairs_of(clip: Clip) -> Pairs | None:
+    """None below two frames at 8 fps."""
+    stride = stride_of(clip.fps)
+    kept = small_frames(clip)[::stride]
+    if len(kept) < 2:
+        return None
+    flows = flows_of(clip, stride)
+    return Pairs(flows, top_speeds(flows), explained(kept, flows, noise_of(clip, small=True)[::stride]))
 
 
 def dynamic_degree_of(clip: Clip, *, gated: bool) -> float:
@@ -66,23 +94,17 @@ def dynamic_degree_of(clip: Clip, *, gated: bool) -> float:
 
     VBench's rule on DIS flow. It calls noise dynamic; `gated` counts a pair only when its flow explains it.
     """
-    stride = stride_of(clip.fps)
-    kept = small_frames(clip)[::stride]
-    if len(kept) < 2:
+    pairs = pairs_of(clip)
+    if pairs is None:
         return float("nan")
-    flows = flows_of(clip, stride)
-    fast = fast_pairs(flows, max(1.0, RATE / clip.fps))
-    return float(is_dynamic(fast & explained(kept, flows) if gated else fast))
+    fast = _fast(pairs.speeds, pairs.flows, max(1.0, RATE / clip.fps))
+    return float(is_dynamic(fast & pairs.explained if gated else fast))
 
 
 def pace_of(clip: Clip) -> np.ndarray:
     """Speed of what moves fastest, per pair of frames at 8 fps `[p]`, in short sides per pair; 0 where unexplained."""
-    stride = stride_of(clip.fps)
-    kept = small_frames(clip)[::stride]
-    if len(kept) < 2:
-        return np.zeros(0)
-    flows = flows_of(clip, stride)
-    return top_speeds(flows) / min(kept.shape[1:3]) * explained(kept, flows)
+    pairs = pairs_of(clip)
+    return np.zeros(0) if pairs is None else pairs.speeds / min(pairs.flows.shape[1:3]) * pairs.explained
 
 
 def motion_of(clip: Clip) -> float:

@@ -16,8 +16,6 @@ from typing import Literal
 import numpy as np
 import torch
 
-from fewstep.metrics.base import Estimate
-from fewstep.metrics.intervals import interval, resampled_means
 from fewstep.types import Latents
 
 Unit = Literal["chunk", "frame"]
@@ -100,18 +98,3 @@ def step_similarity(chunks: Sequence[np.ndarray], *, by: Unit = "chunk", centred
                 raise ValueError("a prediction that is zero, or the same in all clips, has no direction: record more")
             blocks.append(gram / (norms[:, :, None] * norms[:, None]))
     return StepSimilarity(tuple(blocks))
-
-
-def first_changes_most(seeds: Sequence[StepSimilarity]) -> Estimate:
-    """min over later blocks of S_b[1, N], minus S_1[1, N]: above 0 where each later block changes less than the first.
-
-    Clips are drawn with replacement, all blocks of a clip together, and training seeds (one `StepSimilarity` each).
-    """
-    means = resampled_means([seed.first_last for seed in seeds])
-    return interval(means[:, 1:].min(1) - means[:, 0], len(seeds[0].first_last))
-
-
-def later_blocks_gain(ours: Sequence[StepSimilarity], baseline: Sequence[StepSimilarity]) -> Estimate:
-    """Mean S_b[1, N] of the blocks after the first, of ours minus the baseline's, on the same prompts and noise."""
-    gains = [resampled_means([seed.first_last[:, 1:] for seed in side]).mean(1) for side in (ours, baseline)]
-    return interval(gains[0] - gains[1], len(ours[0].first_last))

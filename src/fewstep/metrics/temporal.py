@@ -7,7 +7,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from fewstep.metrics.base import Clip
+from fewstep.metrics.base import Clip, once_per_clip
 from fewstep.metrics.flow import flows_of, small_frames, warp
 
 LEFT_OUT = 2
@@ -36,11 +36,13 @@ def motion_smoothness(frames: np.ndarray, flows: np.ndarray) -> float:
     return 1 - float(np.mean(errors)) / 255
 
 
+@once_per_clip
 def flickering_of(clip: Clip) -> float:
     """Temporal flickering at the clip's own size."""
     return temporal_flickering(clip.frames)
 
 
+@once_per_clip
 def smoothness_of(clip: Clip) -> float:
     """Motion smoothness at the size that flow is taken at."""
     return motion_smoothness(small_frames(clip), flows_of(clip, LEFT_OUT))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -11,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from types import UnionType
+from typing import Literal, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -30,9 +32,10 @@ PARTS = ("transformer", "vae", "text_encoder", "tokenizer")
 PIPELINE = ("model_index.json", "scheduler")
 """What makes a model folder one of diffusers' pipelines besides."""
 ASSETS = Path(__file__).parents[1] / "assets"
-BUNDLED = ("shapes-teacher", "shapes-init", "shapes-asd")
+FROM_TEXT, FROM_IMAGE = "shapes-asd", "shapes-i2v"
+"""The bundled students that commands take when none is named: the second where a picture begins the clip."""
+BUNDLED = ("shapes-teacher", "shapes-init", FROM_TEXT, FROM_IMAGE)
 """Models that come with the package, in the order of the lessons; `shapes-base` holds the parts that they share."""
-
 
 BeginsWith = Literal["text", "image", "either"]
 """What a student's clips began with in training: a first chunk of its own, a given image, or one or the other."""
@@ -94,15 +97,10 @@ class Passport:
     """What it was measured to reach."""
 
     def __post_init__(self) -> None:
-        if self.kind not in ("teacher", "student"):
-            raise ValueError(f"kind must be teacher or student, got {self.kind!r}")
-        if not isinstance(self.name, str) or not self.name:
-            raise ValueError(f"name must be a text, got {self.name!r}")
-        for name in ("latent_frames", "height", "width", "fps", "shift", "guidance"):
-            value = getattr(self, name)
-            whole = name in ("latent_frames", "height", "width")
-            if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or value < 0:
-                raise ValueError(f"{name} must be a {'whole' if whole else 'positive'} number, got {value!r}")
+        for name, words in (("kind", ("teacher", "student")), ("schedule", get_args(Schedule))):
+            if getattr(self, name) not in words:
+                raise ValueError(f"{name} must be {' or '.join(words)}, got {getattr(self, name)!r}")
+        self._require_texts_and_numbers()
         if unknown := sorted(self.components.keys() - set(PARTS)):
             raise ValueError(f"components must be among {', '.join(PARTS)}, got {', '.join(unknown)}")
         if self.begins_with not in (None, *BEGINNINGS):
@@ -112,6 +110,25 @@ class Passport:
         if self.is_causal:
             self.context.require_room(self.layout.chunk, self.layout.first)
             self.layout.sizes(self.latent_frames)
+
+    def _require_texts_and_numbers(self) -> None:
+        for name in ("name", "negative_prompt", "trained_by", "commit"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and (value is not None or name in ("name", "negative_prompt")):
+                raise ValueError(f"{name} must be a text, got {value!r}")
+        if not self.name:
+            raise ValueError("name must be a text, got none")
+        above_zero, from_zero = ("latent_frames", "height", "width", "fps", "shift"), ("guidance", "seed", "steps")
+        for name in (*above_zero, *from_zero):
+            value = getattr(self, name)
+            if value is None and name in ("seed", "steps"):
+                continue
+            whole = name not in ("fps", "shift", "guidance")
+            if not _is_number(value, int if whole else int | float) or value < 0 or (name in above_zero and value == 0):
+                asked = f"{'whole' if whole else 'finite'} number {'above 0' if name in above_zero else 'of 0 or more'}"
+                raise ValueError(f"{name} must be a {asked}, got {value!r}")
+        if not isinstance(self.scores, Mapping) or not all(_is_number(score) for score in self.scores.values()):
+            raise ValueError(f"scores must be a number for each name, got {self.scores!r}")
 
     @property
     def is_causal(self) -> bool:
@@ -142,6 +159,10 @@ class Passport:
             return cls(**{**values, "levels": tuple(values.get("levels", ()))})
         except (TypeError, AttributeError) as error:
             raise ValueError(f"a field is of the wrong kind: {error}") from error
+
+
+def _is_number(value: object, kind: type | UnionType = int | float) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)  # type: ignore[arg-type]
 
 
 def read_passport(folder: Path | str) -> Passport:
@@ -198,9 +219,15 @@ def atomic_folder(folder: Path | str) -> Iterator[Path]:
         new = scratch / "new"
         new.mkdir()
         yield new
+        old = scratch / "old"
         if folder.exists():
-            folder.rename(scratch / "old")
-        new.rename(folder)
+            folder.rename(old)
+        try:
+            new.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OutputError(

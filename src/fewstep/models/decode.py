@@ -37,6 +37,12 @@ class StreamDecoder:
         self._cache: list = [None] * vae.model._cached_conv_counts["decoder"]
         self._started = False
 
+    def copy(self) -> StreamDecoder:
+        """A stream that goes on from here by itself."""
+        other = StreamDecoder(self.vae)
+        other._cache, other._started = list(self._cache), self._started
+        return other
+
     def push(self, latents: Latents) -> Tensor:
         """The `b f 3 H W` frames in [-1, 1] that these latents complete: 4 each, but 1 for a clip's first latent."""
         return self.push_raw(self.vae.denormalised(latents)).clamp(-1, 1).to(latents.dtype)
@@ -66,6 +72,12 @@ class TiledStream:
     def __init__(self, vae: VideoVAE, tiling: Tiling):
         self.vae, self.tiling = vae, tiling
         self._streams: dict[Tile, StreamDecoder] = {}
+
+    def copy(self) -> TiledStream:
+        """As `StreamDecoder.copy`."""
+        other = TiledStream(self.vae, self.tiling)
+        other._streams = {tile: stream.copy() for tile, stream in self._streams.items()}
+        return other
 
     def push(self, latents: Latents) -> Tensor:
         """As `StreamDecoder.push`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -16,7 +17,13 @@ class ChunkLayout:
 
     def __post_init__(self) -> None:
         if self.chunk < 1 or (self.first is not None and self.first < 1):
-            raise ValueError(f"ChunkLayout needs chunks of at least 1 latent frame, got {self}")
+            raise ValueError(f"a chunk holds 1 latent frame or more, got {self}: Wan's students have chunks of 3")
+
+    def endless(self) -> Iterator[int]:
+        """Frames of every chunk of a clip without end."""
+        yield self.first or self.chunk
+        while True:
+            yield self.chunk
 
     def sizes(self, total_frames: int) -> tuple[int, ...]:
         """Frames of every chunk of a clip.

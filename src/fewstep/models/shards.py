@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from fewstep.files import OutputError, atomic_output
 
+PROBE = 1 << 20
+"""Bytes that are written where a writer has failed, to hear the reason; more than any it would have kept back."""
 SHARD = 10 * 10**9
 """Bytes of a file, as diffusers cuts them."""
 
@@ -25,8 +28,22 @@ def tensor_output(path: Path | str) -> Iterator[Path]:
         try:
             yield scratch
         except (RuntimeError, SafetensorError) as error:
+            if cause := _of_the_disk(scratch):
+                raise cause from error
             reason = str(error).splitlines()[0]
-            raise OutputError(f"cannot write {path}: {reason}; free some space or choose another disk") from error
+            raise OutputError(f"cannot write {path}: {reason}; choose another disk") from error
+
+
+def _of_the_disk(scratch: Path) -> OSError | None:
+    """Why a file cannot grow any more, as the file system says itself; None where it can."""
+    try:
+        with scratch.open("ab") as file:
+            file.write(bytes(PROBE))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error
+    return None
 
 
 def save_shards(

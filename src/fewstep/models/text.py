@@ -45,6 +45,10 @@ class PromptError(ValueError):
     """A prompt that cannot be encoded as it is."""
 
 
+class LongPromptError(PromptError):
+    """A prompt with more tokens than the text encoder reads."""
+
+
 class TextEncoder(nn.Module):
     """Prompts to embeddings `b text_len d`, with exact zeros past each prompt's end token."""
 
@@ -135,9 +139,9 @@ class TextEncoder(nn.Module):
         ids = self.tokenizer(text, verbose=False)["input_ids"]  # lengths are our affair: no warning besides the error
         if len(ids) > self.text_len and not truncate:
             shown = text if len(text) <= 60 else f"{text[:60]}..."
-            raise PromptError(
+            raise LongPromptError(
                 f"a prompt must fit in {self.text_len} tokens, got {len(ids)} from {shown!r}: shorten it "
-                "(words that the tokenizer does not know take a token per letter), or pass truncate=True"
+                "(words that the tokenizer does not know take a token per letter)"
             )
         return ids if len(ids) <= self.text_len else [*ids[: self.text_len - 1], self.tokenizer.eos_token_id]
 

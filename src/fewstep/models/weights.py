@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from fewstep.models.shards import save_shards
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CONFIG = "config.json"
+NAMED = 4
+"""Tensors of a kind that a message names, where hundreds may be amiss."""
 
 _RENAMES: tuple[tuple[str, str], ...] = (
     # ours, diffusers'; the first that matches a part of the name wins
@@ -109,7 +111,7 @@ def check_state(
     """Strict accounting of a checkpoint's tensors by name and shape; `means` says what tells them.
 
     Raises:
-        WeightsError: naming every missing, unexpected and reshaped tensor.
+        WeightsError: naming the first missing, unexpected and reshaped tensors, and how many there are.
     """
     missing = sorted(expected.keys() - found.keys())
     unexpected = sorted(found.keys() - expected.keys())
@@ -119,7 +121,7 @@ def check_state(
         if expected[name].shape != found[name].shape
     ]
     problems = [
-        f"{len(names)} {kind}: {', '.join(names)}"
+        f"{len(names)} {kind}: {_first(names)}"
         for kind, names in (("missing", missing), ("unexpected", unexpected), ("reshaped", reshaped))
         if names
     ]
@@ -128,6 +130,12 @@ def check_state(
             f"{where} does not hold the {len(expected)} tensors of {means}; {'; '.join(problems)}. "
             "Use the folder of the matching model."
         )
+
+
+def _first(names: Sequence[str]) -> str:
+    """What a message has room for."""
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def read_transformer_config(path: Path) -> DiTConfig:

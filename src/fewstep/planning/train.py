@@ -38,7 +38,7 @@ def plan_stage(recipe: Recipe, stage: Stage, *, gpus: int = 1) -> Plan:
         lasting[f"{name}: moments"] = numbers * MOMENTS / gpus
         if name in rehearsed.averaged:
             lasting[f"{name}: average"] = numbers * AVERAGE / gpus
-    if rehearsed.uses_teacher:
+    if rehearsed.uses_teacher or _records_always(stage):
         lasting["teacher"] = _teacher_bytes(recipe, cast.teacher, dtype) / gpus
     gathered = 0.0 if gpus == 1 else 2 * dtype.itemsize * max(map(_block, (cast.student, cast.teacher)))
     phases = []
@@ -52,7 +52,7 @@ def plan_stage(recipe: Recipe, stage: Stage, *, gpus: int = 1) -> Plan:
         phases.append(Phase(f"{player}'s turn", lasting, passing, flops, times))
     if recipe.runtime.sample_every:
         phases.append(_sampling(recipe, stage, lasting, rehearsed, cast, dtype))
-    before, once = _preparing(recipe, stage, cast, dtype)
+    before, once = _preparing(recipe, stage, cast, lasting, dtype)
     blocks = {"teacher's blocks": transformer_numbers(cast.teacher) * dtype.itemsize}
     waiting = blocks if recipe.runtime.offload_teacher else {}
     clips = stage.batch * stage.accumulate
@@ -145,8 +145,15 @@ def _sampling(
     return Phase("sample clips", lasting, {"weights put aside": aside, "past, then decoding": making}, times=0.0)
 
 
-def _preparing(recipe: Recipe, stage: Stage, cast: Cast, dtype: torch.dtype) -> tuple[list[Phase], float]:
-    """What happens before the first cycle, and its FLOPs."""
+def _records_always(stage: Stage) -> bool:
+    """Whether trajectories are made while the student learns, by a teacher that stays."""
+    return isinstance(stage.data, TrajectoryData) and not stage.data.stored
+
+
+def _preparing(
+    recipe: Recipe, stage: Stage, cast: Cast, lasting: Mapping[str, float], dtype: torch.dtype
+) -> tuple[list[Phase], float]:
+    """What happens before the first cycle, and its FLOPs; trajectories that are not stored come in every cycle."""
     phases, once, data = [], 0.0, stage.data
     if isinstance(data, PromptFileData | TrajectoryData) and data.store is None and _reads_prompts(data):
         encoder, _ = text_numbers(model_of(recipe.preset).vae)
@@ -154,15 +161,19 @@ def _preparing(recipe: Recipe, stage: Stage, cast: Cast, dtype: torch.dtype) -> 
     if isinstance(data, TrajectoryData):
         branches, (frames, _, rows, cols) = 1 if data.guidance == 1 else 2, data.latent_shape
         area = (rows // cast.teacher.patch[1]) * (cols // cast.teacher.patch[2])
-        once = data.count * branches * _trajectory_flops(data, cast.teacher, area)
-        teacher = {"teacher": _teacher_bytes(recipe, cast.teacher, dtype)}
+        each = branches * _trajectory_flops(data, cast.teacher, area)
+        once, teacher = data.count * each, {"teacher": _teacher_bytes(recipe, cast.teacher, dtype)}
         together = min(trajectories_at_once(cast.teacher, data.latent_shape), data.count)
         chunk = (frames if data.layout is None else data.layout.chunk, *data.latent_shape[1:])
         passing = {"working set": together * branches * whole_pass(cast.teacher, chunk, dtype).peak}
         if data.layout is not None:
             past = cache_bytes(cast.teacher, (frames - data.layout.chunk) * area, dtype.itemsize)
             passing["keys and values"] = together * branches * float(past)
-        phases.append(Phase("record trajectories", teacher, passing, times=0.0))
+        if data.stored:
+            phases.append(Phase("record trajectories", teacher, passing, times=0.0))
+        else:
+            clips = stage.batch * stage.accumulate
+            once, phases = 0.0, [*phases, Phase("record trajectories", lasting, passing, clips * each)]
     return phases, once
 
 
@@ -199,7 +210,7 @@ def _disk(recipe: Recipe, stage: Stage, rehearsed: Rehearsed) -> dict[str, float
     if isinstance(stage.data, PromptFileData):
         width = PRESETS[recipe.preset].text_dim
         disk["prompt store, each 10,000 prompts"] = 10_000.0 * PROMPT_TOKENS * width * 2
-    if isinstance(stage.data, TrajectoryData):
+    if isinstance(stage.data, TrajectoryData) and stage.data.stored:
         states = len(stage.data.levels) + 1
         disk["trajectories"] = float(stage.data.count * states * prod(stage.data.latent_shape) * 2)
     return disk

@@ -155,7 +155,7 @@ def rehearse_turns(
     losses: dict[Any, Turn] = {}
     for cycle in range(CYCLES):
         rng.cycle = cycle
-        for turn in method.turns(cycle):
+        for turn in method.turns(cycle * stage.steps // CYCLES):  # over the whole stage: a head start is part of it
             counted[_kind(turn)] += 1
             losses[_kind(turn)] = turn
     batch = example(stage, cast.student, clip)

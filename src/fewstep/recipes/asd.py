@@ -8,11 +8,13 @@ from fewstep.methods.asd import ASDConfig
 from fewstep.methods.base import OptimConfig
 from fewstep.models.discriminator import DiscriminatorConfig
 from fewstep.models.dit import DiTConfig
+from fewstep.models.layout import ChunkLayout
 from fewstep.models.presets import PRESETS
 from fewstep.recipes import teacher
 from fewstep.recipes.worlds import SHAPES, SHAPES_MATCHING, TINY, WAN, WAN_PROMPTS, WAN_RUNTIME
 from fewstep.training.data import LatentData, PromptData
 from fewstep.training.recipe import Recipe, Stage
+from fewstep.training.shards import ShardData
 
 
 def tiny() -> Recipe:
@@ -78,3 +80,31 @@ def wan_1_3b() -> Recipe:
         name="asd", method=method, data=WAN_PROMPTS, steps=500, batch=1, accumulate=8, init="runs/ode.wan_1_3b/model"
     )
     return WAN.distillation("asd.wan_1_3b", stage, runtime=WAN_RUNTIME)
+
+
+def wan_1_3b_one_forcing() -> Recipe:
+    """One-Forcing's frame-wise run by its published configuration, as far as its joint loss can be a cycle of turns.
+
+    Its 200 iterations count fake-score updates, of which every fifth is followed by the student's, and its average
+    begins at the 50th. It names neither its start nor the number of its GPUs, of one clip each: here the start of
+    three frames a chunk, and eight clips.
+    """
+    fast = OptimConfig(lr=1e-5)
+    method = ASDConfig(
+        **{**WAN.student, "levels": WAN.levels[:1], "layout": ChunkLayout(chunk=1)},
+        real="videos",
+        loss="logistic",
+        alpha=0.03,
+        penalty_weight=0.0,
+        discriminator=DiscriminatorConfig(layers=(21, 29), num_logits=1, num_heads=12, ffn_dim=2048),
+        guidance=6.0,
+        generator_optim=replace(fast, ema=0.99, ema_start=10),
+        fake_score_optim=fast,
+        discriminator_optim=fast,
+        batch_guidance=False,
+    )
+    clips = ShardData(paths=("shards",), negative_prompt=WAN.clip.negative_prompt)
+    stage = Stage(
+        name="one_forcing", method=method, data=clips, steps=40, batch=1, accumulate=8, init="runs/ode.wan_1_3b/model"
+    )
+    return WAN.distillation("asd.wan_1_3b_one_forcing", stage, runtime=WAN_RUNTIME)

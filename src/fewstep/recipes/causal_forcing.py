@@ -1,6 +1,10 @@
 """Causal Forcing: a causal teacher, and the two starts of a student that it makes, which DMD or ASD go on from.
 
 `fewstep train asd.shapes --stages.0.init runs/causal_forcing.shapes/model` is the third stage.
+
+The causal teacher drops a clip's prompt for the empty one, as Wan was trained: `--stages.0.data.negative_prompt` names
+another. At Wan's size guidance of its samples is then away from Wan's negative prompt, as Wan's own is; `fewstep data
+ingest` stores both.
 """
 
 from __future__ import annotations
@@ -74,7 +78,7 @@ def shapes_consistency() -> Recipe:
 
 def wan_1_3b() -> Recipe:
     """Causal Forcing's first two stages: 2000 and 1000 updates of 64 clips."""
-    clips = ShardData(paths=("shards",), negative_prompt=WAN.clip.negative_prompt)
+    clips = ShardData(paths=("shards",))
     prompts = {"prompts": "prompts.txt", "negative_prompt": WAN.clip.negative_prompt}
     paths = _paths(WAN, count=6000, steps=48, guidance=6.0, **prompts)
     causal, method = CausalTeacherConfig(**_chunks(WAN)), CausalODEConfig(**WAN.student)

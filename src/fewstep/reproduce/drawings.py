@@ -11,8 +11,8 @@ from matplotlib.ticker import NullFormatter, ScalarFormatter
 
 from fewstep.evaluation.shapebench import DIMENSIONS
 from fewstep.metrics.dynamics import Series
-from fewstep.metrics.intervals import interval
-from fewstep.reproduce.evidence import ON_FRAMES, Evidence, Missing, Samples, similarity_matrices
+from fewstep.metrics.seeds import Missing, half_width, standard_error
+from fewstep.reproduce.evidence import ON_FRAMES, Evidence, Samples, difference, similarity_matrices
 from fewstep.reproduce.logs import DMD, series_of
 from fewstep.reproduce.paper import Arm, Training
 
@@ -36,7 +36,7 @@ def panels(count: int, *, width: float = 3.6, height: float = 3.0, columns: int 
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(colors=INK, labelsize=8)
-        for text in (axis.title, axis.xaxis.label, axis.yaxis.label):
+        for text in (axis.xaxis.label, axis.yaxis.label):
             text.set_fontsize(9)
     return figure, axes
 
@@ -54,20 +54,23 @@ def totals_by_cost(groups: Mapping[str, Sequence[Arm]], measure: str = "total") 
 
     def draw(evidence: Evidence) -> Figure:
         figure, (axis,) = panels(1, width=6.2, height=3.8)
-        drawn = False
+        costs: set[int] = set()
         for place, (name, arms) in enumerate(groups.items()):
             found = [evidence.samples[arm] for arm in arms if arm in evidence.samples]
             found = [samples for samples in found if samples.evaluations is not None]
             if not found:
                 continue
-            drawn = True
             _with_bars(axis, [(s.evaluations or 0, s.estimate(measure)) for s in found], place, name)
+            # neighbours at the same cost have their labels on either side
+            beside: dict[str, Any] = {"xytext": (-5, 5), "ha": "right"} if place % 2 else {"xytext": (5, 5)}
+            costs |= {samples.evaluations or 0 for samples in found}
             for samples in found:
                 at = (samples.evaluations or 0, samples.estimate(measure).value)
-                axis.annotate(samples.arm.plan, at, (5, 5), textcoords="offset points", fontsize=8, color=INK)
-        if not drawn:
+                axis.annotate(samples.arm.plan, at, textcoords="offset points", fontsize=8, color=INK, **beside)
+        if not costs:
             evidence.of(next(iter(groups.values()))[0])
         axis.set(xscale="log", xlabel="network evaluations a clip", ylabel=f"ShapeBench {measure}")
+        axis.set_xticks(sorted(costs))
         axis.xaxis.set_major_formatter(ScalarFormatter())
         axis.xaxis.set_minor_formatter(NullFormatter())
         axis.legend(frameon=False, fontsize=8)
@@ -90,9 +93,8 @@ def factorial(sides: Mapping[str, Mapping[str, Arm]], steps: Sequence[str]) -> D
                 points = [(at + 0.08 * place, evidence.of(arm).estimate("total")) for at, arm in found]
                 if points:
                     _with_bars(axis, points, place, name)
-            axis.set(
-                title=f"{count} step{'s' * (count != '1')}", xticks=range(3), xticklabels=marks.values(), ylabel="Total"
-            )
+            axis.set(xticks=range(3), xticklabels=marks.values(), ylabel="Total")
+            axis.set_title(f"{count} step{'s' * (count != '1')}", fontsize=9)
         if not axes[0].lines:
             evidence.of(next(iter(sides.values()))[steps[0]])
         axes[0].legend(frameon=False, fontsize=8)
@@ -102,17 +104,19 @@ def factorial(sides: Mapping[str, Mapping[str, Arm]], steps: Sequence[str]) -> D
 
 
 def along_time(arms: Sequence[Arm]) -> Draw:
-    """Mean imaging quality of each frame along long clips, with the spread of clips' means."""
+    """Mean imaging quality of each frame along long clips, with its interval, seeds being the unit."""
 
     def draw(evidence: Evidence) -> Figure:
         found = present(evidence, arms)
         figure, (axis,) = panels(1, width=7.0, height=3.4)
         for place, samples in enumerate(found):
-            films = np.concatenate(samples.array("imaging"))
-            seconds = np.arange(films.shape[1]) / 16.0
-            mean, error = films.mean(0), 1.96 * films.std(0) / np.sqrt(len(films))
-            axis.plot(seconds, mean, color=COLOURS[place], ls=DASHES[place], label=samples.arm.title, lw=1.5)
-            axis.fill_between(seconds, mean - error, mean + error, color=COLOURS[place], alpha=0.15, lw=0)
+            films = np.stack(samples.array("imaging"))
+            seconds = np.arange(films.shape[2]) / 16.0
+            mean, by_clip = films.mean((0, 1)), films.mean(0)
+            reach = half_width(standard_error(films.mean(1), 0), standard_error(by_clip, 0), len(films))
+            name = samples.arm.title if samples.moves else f"{samples.arm.title} (hardly moves)"
+            axis.plot(seconds, mean, color=COLOURS[place], ls=DASHES[place], label=name, lw=1.5)
+            axis.fill_between(seconds, mean - reach, mean + reach, color=COLOURS[place], alpha=0.15, lw=0)
         axis.set(xlabel="seconds", ylabel="imaging quality, 0 to 100")
         axis.legend(frameon=False, fontsize=8)
         return figure
@@ -144,8 +148,8 @@ def similarities(arms: Sequence[Arm], reading: str) -> Draw:
                         color="white" if dark else "black",
                     )
                 names = [str(step + 1) for step in range(len(matrix))]
+                axis.set_title(f"{samples.arm.title}: chunk {block + 1}", fontsize=9)
                 axis.set(
-                    title=f"{samples.arm.row}, chunk {block + 1}",
                     xticks=range(len(names)),
                     yticks=range(len(names)),
                     xticklabels=names,
@@ -164,8 +168,7 @@ def forest(pairs: Mapping[str, tuple[Arm, Arm]], measures: Sequence[str] = DIMEN
         for place, (name, (ours, theirs)) in enumerate(pairs.items()):
             if ours not in evidence.samples or theirs not in evidence.samples:
                 continue
-            mine, yours = evidence.of(ours), evidence.of(theirs)
-            found = [interval(mine.draws(each) - yours.draws(each), 0) for each in measures]
+            found = [difference(ours, theirs, each)(evidence).estimate() for each in measures]
             heights = len(measures) - 1 - np.arange(len(measures)) + 0.18 * (place - 0.5)
             values = np.array([each.value for each in found])
             reach = np.abs(np.array([[each.low, each.high] for each in found]).T - values)
@@ -228,7 +231,7 @@ def gaps(training: Training, counts: Sequence[int]) -> Draw:
 def _curves(evidence: Evidence, signals: Sequence[tuple[str, Training, str]], label: str) -> Figure:
     figure, (axis,) = panels(1, width=7.0, height=3.2)
     for place, (name, training, signal) in enumerate(signals):
-        for number, series in enumerate(series_of(evidence, training, signal)):
+        for number, series in enumerate(series_of(evidence, training, signal).values()):
             style: dict[str, Any] = {"color": COLOURS[place], "ls": DASHES[place]}
             axis.plot(series.cycles, series.values, alpha=0.2, lw=0.8, **style)
             axis.plot(series.cycles, _smoothed(series), lw=1.5, label=None if number else name, **style)

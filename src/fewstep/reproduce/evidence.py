@@ -1,4 +1,4 @@
-"""What was measured, as claims, tables and figures ask for it: by arm and measure, on the data and on its resamples."""
+"""What was measured, as claims, tables and figures ask for it: by arm and measure, seed by seed and resampled."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ import numpy as np
 from fewstep.evaluation.results import Cell
 from fewstep.evaluation.scores import resample, values_of
 from fewstep.metrics.base import Estimate
+from fewstep.metrics.drift import LEAST_DYNAMIC
 from fewstep.metrics.frechet import frechet_distance
-from fewstep.metrics.intervals import half_sampled, interval, resampled_means
+from fewstep.metrics.intervals import half_draws, resampled_means
+from fewstep.metrics.seeds import Missing, Seeded, common_seeds, paired, seeded
 from fewstep.metrics.similarity import StepSimilarity
-from fewstep.reproduce.paper import Arm, Statistic, Training
+from fewstep.reproduce.paper import Arm, Quantity, Statistic, Training
 
 PERCENT = 100.0
 ON_FRAMES = "clip."
 """Before the name of a metric on frames; names without it are ShapeBench's."""
 POINTS = ("imaging_quality", "grid_energy", "drift", "drift_slope", "motion", "camera_speed")
 """Metrics on frames that are told in their own unit; the others in percent."""
-
-
-class Missing(ValueError):
-    """Something that was not run, or not measured."""
+DRIFT = "drift"
+"""The metric on frames that clips which stand still pass without saying anything."""
+Lines = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -38,37 +39,51 @@ class Samples:
     arrays: tuple[Mapping[str, np.ndarray], ...] = ()
 
     @cached_property
-    def _bench(self) -> dict[str, np.ndarray]:
-        return resample([values_of(cell.clips) for cell in self.cells])
+    def _bench(self) -> list[dict[str, np.ndarray]]:
+        return [resample(values_of(cell.clips)) for cell in self.cells]
 
-    def draws(self, measure: str) -> np.ndarray:
-        """A mean over clips and seeds, in percent or points, on the data and then on every resample. Raises Missing."""
-        if not measure.startswith(ON_FRAMES):
-            if measure not in self._bench:
-                raise Missing(f"{self.arm.key} has no measure '{measure}': measure it anew")
-            return self._bench[measure]
-        name = measure.removeprefix(ON_FRAMES)
-        rows = [[(clip.get("metrics") or {}).get(name) for clip in cell.clips] for cell in self.cells]
-        values = [np.array([np.nan if value is None else value for value in row], np.float64) for row in rows]
-        if not any(np.isfinite(each).any() for each in values):
-            raise Missing(f"{self.arm.key} has no metric '{name}' on frames: measure it anew")
-        scale = 1.0 if name in POINTS else PERCENT
-        return scale * resampled_means([each[:, None] for each in values])[:, 0]
+    @cached_property
+    def _frames(self) -> list[dict[str, np.ndarray]]:
+        """Means of every metric on frames, for each cell."""
+        return [_on_frames(cell.clips) for cell in self.cells]
+
+    def quantity(self, measure: str) -> Seeded:
+        """A mean over clips, in percent or points, of every seed. Raises Missing.
+
+        Drift is missing where some seed's clips hardly move, as AAD-1 prints N/A in Table 3.
+        """
+        if measure.startswith(ON_FRAMES):
+            name = measure.removeprefix(ON_FRAMES)
+            if name == DRIFT:
+                self._require_motion()
+            if not all(name in each for each in self._frames):
+                raise Missing(f"{self.arm.key} has no metric '{name}' on frames: measure it anew")
+            drawn = [each[name] for each in self._frames]
+        elif all(measure in each for each in self._bench):
+            drawn = [each[measure] for each in self._bench]
+        else:
+            raise Missing(f"{self.arm.key} has no measure '{measure}': measure it anew")
+        return seeded(self.seeds, drawn, self.cells[0].protocol.clips)
 
     def estimate(self, measure: str) -> Estimate:
         """The same with its interval."""
-        return interval(self.draws(measure), self.cells[0].protocol.clips)
+        return self.quantity(measure).estimate()
 
     def array(self, name: str) -> list[np.ndarray]:
-        """`features` or `similarity.*` of each training seed. Raises Missing."""
+        """`features`, `imaging` or `similarity.*` of each cell. Raises Missing."""
         if len(self.arrays) != len(self.cells) or any(name not in each for each in self.arrays):
             raise Missing(f"{self.arm.key} has no {name}: measure it anew")
         return [each[name] for each in self.arrays]
 
     @property
-    def seeds(self) -> int:
-        """Training seeds."""
-        return len(self.cells)
+    def seeds(self) -> tuple[int, ...]:
+        """Training seeds, one for each cell; none of a bundled model, which has one cell."""
+        return () if isinstance(self.arm.model.source, str) else tuple(cell.training_seed for cell in self.cells)
+
+    @property
+    def moves(self) -> bool:
+        """Whether the clips of every seed move enough for what is said of drift."""
+        return bool((self.quantity(f"{ON_FRAMES}dynamic_degree").drawn[:, 0] >= PERCENT * LEAST_DYNAMIC).all())
 
     @property
     def evaluations(self) -> int | None:
@@ -81,6 +96,25 @@ class Samples:
         times = [cell.timing.seconds for cell in self.cells if cell.timing]
         return median(times) if times else None
 
+    def _require_motion(self) -> None:
+        if not self.moves:
+            degrees = self.quantity(f"{ON_FRAMES}dynamic_degree").drawn[:, 0]
+            raise Missing(
+                f"drift says nothing of clips that hardly move: {self.arm.title} has a dynamic "
+                f"degree of {degrees.min():.1f} %, below {PERCENT * LEAST_DYNAMIC:g} %"
+            )
+
+
+def _on_frames(clips: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Mean of each metric that says something of some clip, on the data and on resamples, in percent or points."""
+    rows = [clip.get("metrics") or {} for clip in clips]
+    names = sorted({name for row in rows for name, value in row.items() if value is not None and np.isfinite(value)})
+    if not names:
+        return {}
+    scales = [1.0 if name in POINTS else PERCENT for name in names]
+    values = np.array([[np.nan if row.get(name) is None else row[name] for name in names] for row in rows], np.float64)
+    return dict(zip(names, (resampled_means(values) * scales).T, strict=True))
+
 
 class Evidence:
     """All samples and logs of a report."""
@@ -89,10 +123,10 @@ class Evidence:
         self,
         samples: Mapping[Arm, Samples],
         controls: Mapping[str, Samples],
-        logs: Mapping[Training, Sequence[Mapping[str, list[dict[str, Any]]]]],
+        logs: Mapping[Training, Mapping[int, Mapping[str, Lines]]],
         absent: Mapping[Arm | Training, str],
     ):
-        """`logs` has for each training the stages' lines of every seed; `absent` says why something is not there."""
+        """`logs` has for each training and seed the stages' lines; `absent` says why something is not there."""
         self.samples, self.controls, self.logs, self.absent = samples, controls, logs, absent
 
     def of(self, arm: Arm) -> Samples:
@@ -107,55 +141,54 @@ class Evidence:
             raise Missing(f"the control '{name}' was not measured")
         return self.controls[name]
 
-    def log(self, training: Training) -> list[list[dict[str, Any]]]:
+    def log(self, training: Training) -> dict[int, Lines]:
         """Lines of the last stage of every seed. Raises Missing."""
         found = self.logs.get(training)
         if not found:
             raise Missing(self.absent.get(training, f"{training.key} has no log"))
-        return [list(stages.values())[-1] for stages in found]
-
-    def stage_log(self, training: Training, stage: str) -> list[list[dict[str, Any]]]:
-        """Lines of one stage of every seed. Raises Missing."""
-        found = [stages[stage] for stages in self.logs.get(training, ()) if stage in stages]
-        if not found:
-            raise Missing(self.absent.get(training, f"{training.key} has no log of its stage {stage}"))
-        return found
+        return {seed: list(stages.values())[-1] for seed, stages in found.items()}
 
 
-def combination(*terms: tuple[float, Arm, str]) -> Statistic:
-    """A weighted sum of means, drawn together: the same prompts for all, the same seeds for arms of equally many."""
+def combination(*terms: tuple[float, Arm, str]) -> Quantity:
+    """A weighted sum of means, clip by clip and seed by seed."""
 
-    def statistic(evidence: Evidence) -> np.ndarray:
-        return np.sum([weight * evidence.of(arm).draws(measure) for weight, arm, measure in terms], axis=0)
+    def statistic(evidence: Evidence) -> Seeded:
+        found = [evidence.of(arm).quantity(measure) for _, arm, measure in terms]
+        weights = [weight for weight, _, _ in terms]
+        return paired(lambda *drawn: sum(weight * each for weight, each in zip(weights, drawn, strict=True)), *found)
 
     return statistic
 
 
-def difference(ours: Arm, theirs: Arm, measure: str, *, sign: float = 1.0) -> Statistic:
+def difference(ours: Arm, theirs: Arm, measure: str, *, sign: float = 1.0) -> Quantity:
     """How much more of a measure ours has; `sign` -1 for measures of which less is better."""
     return combination((sign, ours, measure), (-sign, theirs, measure))
 
 
 def first_chunk_gap(arm: Arm, reading: str) -> Statistic:
-    """min over later blocks of S_b[1, N], minus S_1[1, N] (facts on ASD Figure 4): above 0 as the paper says."""
+    """S_b[1, N] minus S_1[1, N] for each later block b (facts on ASD Figure 4): each above 0 as the paper says."""
 
-    def statistic(evidence: Evidence) -> np.ndarray:
-        seeds = [_similarity(each).first_last for each in evidence.of(arm).array(f"similarity.{reading}")]
-        means = resampled_means(seeds)
-        return means[:, 1:].min(1) - means[:, 0]
+    def statistic(evidence: Evidence) -> tuple[Seeded, ...]:
+        samples = evidence.of(arm)
+        means = [resampled_means(each) for each in _first_last(samples, reading)]
+        clips = samples.cells[0].protocol.clips
+        return tuple(
+            seeded(samples.seeds, [each[:, block] - each[:, 0] for each in means], clips)
+            for block in range(1, means[0].shape[1])
+        )
 
     return statistic
 
 
-def later_chunk_gain(ours: Arm, theirs: Arm, reading: str) -> Statistic:
+def later_chunk_gain(ours: Arm, theirs: Arm, reading: str) -> Quantity:
     """Mean S_b[1, N] of the later blocks, ours minus theirs."""
 
-    def statistic(evidence: Evidence) -> np.ndarray:
+    def statistic(evidence: Evidence) -> Seeded:
         sides = []
-        for arm in (ours, theirs):
-            seeds = [_similarity(each).first_last[:, 1:] for each in evidence.of(arm).array(f"similarity.{reading}")]
-            sides.append(resampled_means(seeds).mean(1))
-        return sides[0] - sides[1]
+        for samples in (evidence.of(ours), evidence.of(theirs)):
+            means = [resampled_means(each[:, 1:]).mean(1) for each in _first_last(samples, reading)]
+            sides.append(seeded(samples.seeds, means, samples.cells[0].protocol.clips))
+        return paired(np.subtract, *sides)
 
     return statistic
 
@@ -165,19 +198,18 @@ def similarity_matrices(samples: Samples, reading: str) -> list[np.ndarray]:
     return list(np.mean([each.mean(0) for each in samples.array(f"similarity.{reading}")], axis=0))
 
 
-def set_distance(one: Samples, other: Samples) -> Estimate:
-    """Fréchet distance of the clips' features, the mean over training seeds; its interval is over clips."""
+def set_distance(one: Samples, other: Samples) -> Seeded:
+    """Fréchet distance of the clips' features for every training seed."""
     return _over_halves(one, [other], lambda ours, others: frechet_distance(ours, others[0]))
 
 
-def distance_gap(arm: Arm, near: Arm, far: Arm) -> Callable[[Evidence], Estimate]:
+def distance_gap(arm: Arm, near: Arm, far: Arm) -> Quantity:
     """Distance to `far` minus distance to `near` (ASD Table 3): above 0 where the near one is nearer."""
 
-    def statistic(evidence: Evidence) -> Estimate:
-        sides = [evidence.of(near), evidence.of(far)]
+    def statistic(evidence: Evidence) -> Seeded:
         return _over_halves(
             evidence.of(arm),
-            sides,
+            [evidence.of(near), evidence.of(far)],
             lambda ours, others: frechet_distance(ours, others[1]) - frechet_distance(ours, others[0]),
         )
 
@@ -186,49 +218,50 @@ def distance_gap(arm: Arm, near: Arm, far: Arm) -> Callable[[Evidence], Estimate
 
 def _over_halves(
     one: Samples, others: Sequence[Samples], statistic: Callable[[np.ndarray, list[np.ndarray]], float]
-) -> Estimate:
-    """A statistic of sets of features, the mean over training seeds; other seeds stand in for those that lack one."""
-    ours = one.array("features")
-    sides = [[side.array("features")[seed % side.seeds] for seed in range(one.seeds)] for side in others]
-    count = min(len(values) for values in [*ours, *(values for side in sides for values in side)])
-    width = ours[0].shape[1]
-    left = np.concatenate([values[:count] for values in ours], axis=1)
-    right = np.concatenate([values[:count] for side in sides for values in side], axis=1)
+) -> Seeded:
+    """A statistic of equally many features of each side, for every training seed that all have."""
+    sides = [one, *others]
+    seeds, places = common_seeds(*(side.seeds for side in sides))
+    sets = [[side.array("features")[i] for i in place] for side, place in zip(sides, places, strict=True)]
+    count = min(len(rows) for side in sets for rows in side)
 
-    def over_seeds(rows: np.ndarray, other: np.ndarray) -> float:
-        mine = np.split(rows, len(ours), axis=1)
-        theirs = np.split(other, other.shape[1] // width, axis=1)
-        by_side = [theirs[start : start + len(ours)] for start in range(0, len(theirs), len(ours))]
-        return float(np.mean([statistic(mine[s], [side[s] for side in by_side]) for s in range(len(ours))]))
+    def draws(mine: np.ndarray, *theirs: np.ndarray) -> np.ndarray:
+        joined = np.concatenate([rows[:count] for rows in theirs], axis=1)  # halves are of the same clips in all
+        return half_draws(lambda a, b: statistic(a, np.split(b, len(theirs), axis=1)), mine[:count], joined)
 
-    return half_sampled(over_seeds, left, right)
+    return seeded(seeds, [draws(*rows) for rows in zip(*sets, strict=True)], count)
 
 
-def _similarity(cosines: np.ndarray) -> StepSimilarity:
-    """From `[clips, blocks, steps, steps]` as it is kept."""
-    return StepSimilarity(tuple(cosines.swapaxes(0, 1)))
+def _first_last(samples: Samples, reading: str) -> list[np.ndarray]:
+    """S_b[1, N] `[clips, blocks]` of every seed, from the cosines `[clips, blocks, steps, steps]` that are kept."""
+    cosines = samples.array(f"similarity.{reading}")
+    return [StepSimilarity(tuple(each.swapaxes(0, 1))).first_last for each in cosines]
 
 
-def set_distance_of(one: Arm | None, other: Arm | None) -> Callable[[Evidence], Estimate]:
-    """`set_distance` of two arms; without arms the floor, two halves of the ground truth."""
+def set_distance_of(one: Arm | None, other: Arm | None) -> Quantity:
+    """`set_distance` of two arms; without arms the floor, ground truth of other prompts at the same number."""
 
-    def statistic(evidence: Evidence) -> Estimate:
+    def statistic(evidence: Evidence) -> Seeded:
         if one is not None and other is not None:
             return set_distance(evidence.of(one), evidence.of(other))
-        (features,) = evidence.control("truth").array("features")
-        half = len(features) // 2
-        return half_sampled(frechet_distance, features[:half], features[half : 2 * half])
+        truth = evidence.control("truth")
+        (features,), (others,) = truth.array("features"), truth.array("features.others")
+        return seeded((), [half_draws(frechet_distance, features, others)], len(features))
 
     return statistic
 
 
-def preference(ours: Arm, theirs: Arm) -> Statistic:
+def preference(ours: Arm, theirs: Arm) -> Quantity:
     """Clips of ours in which more of what the prompt states is right, less those of theirs, in percent of all."""
 
-    def statistic(evidence: Evidence) -> np.ndarray:
+    def statistic(evidence: Evidence) -> Seeded:
         sides = [evidence.of(ours), evidence.of(theirs)]
-        facts = [[np.array([clip["facts_true"] for clip in cell.clips]) for cell in side.cells] for side in sides]
-        votes = [np.sign(mine - yours) for mine, yours in zip(*facts, strict=False)]
-        return PERCENT * resampled_means([each[:, None] for each in votes])[:, 0]
+        seeds, places = common_seeds(*(side.seeds for side in sides))
+        mine, yours = (
+            [np.array([clip["facts_true"] for clip in side.cells[i].clips]) for i in place]
+            for side, place in zip(sides, places, strict=True)
+        )
+        votes = [np.sign(a - b) for a, b in zip(mine, yours, strict=True)]
+        return seeded(seeds, [PERCENT * resampled_means(each[:, None])[:, 0] for each in votes], len(votes[0]))
 
     return statistic

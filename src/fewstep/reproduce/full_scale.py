@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from fewstep.diffusion.steps import read_plan_name
+from fewstep.models.cache import Context
+from fewstep.models.layout import ChunkLayout
 from fewstep.planning.generate import Making, plan_clip
 from fewstep.planning.plan import SHARE, Plan
 from fewstep.planning.sizes import model_of
 from fewstep.planning.train import plan_recipe
+from fewstep.reproduce.paper import Arm, Paper, Training
 from fewstep.training.recipe import resolve
 
 CLIP_DISK = 6e6
@@ -18,38 +22,63 @@ JUDGING, EXTRACTING = 25.0, 0.2
 """GPU-seconds that VBench's dimensions take of such a clip, and I3D: estimates, for their models are not run here."""
 FRAMES, LONG = 81, 321
 """Pictures of a clip of 5 s, and of one of 20 s: 1 + 4 (3 n - 1) with the latter's 27 chunks of three latent frames."""
-ANALYSED = 2048
-"""Clips of each side of a Fréchet distance."""
-PROMPTS, CHECKOUT = Path("vbench-prompts"), "VBench"
-"""Where `fewstep vbench prompts` leaves what to sample, and the user's checkout of VBench."""
+SIZE, LARGE = (480, 832), (720, 1280)
+"""Height and width in pixels, and those of larger clips."""
+CHECKOUT, EXTRACTOR = "VBench", "i3d:i3d_torchscript.pt"
+"""The user's checkout of VBench, and what FVD is measured on."""
+ENHANCED = 4
 
 
 @dataclass(frozen=True)
 class Suite:
     """What of VBench is run of each model and plan."""
 
+    name: str
+    """Of the folder of its prompts, and behind the names of its clips."""
     files: dict[str, tuple[int, range]]
     """Prompts, and the seeds of each, by file of prompts."""
     options: tuple[str, ...] = ()
     dimensions: tuple[str, ...] = ()
-    images: tuple[str, ...] = ()
+    """Those that the paper prints, where it prints not all."""
+    pictures: bool = False
+    """Whether clips begin with one."""
 
     @property
     def clips(self) -> int:
         """In all."""
         return sum(prompts * len(seeds) for prompts, seeds in self.files.values())
 
+    def folder(self, large: bool) -> Path:
+        """Where `fewstep vbench prompts` leaves what to sample; pictures are of the clips' size."""
+        return Path(f"vbench-prompts-{self.name}" + ("-720p" if large and self.pictures else ""))
+
 
 EXTENDED = "all_dimension_extended.txt"
-T2V = Suite({"prompts.txt": (944, range(5)), "flickering.txt": (75, range(5, 25))}, ("--extended", EXTENDED))
+T2V = Suite("t2v", {"prompts.txt": (944, range(5)), "flickering.txt": (75, range(5, 25))}, ("--extended", EXTENDED))
 I2V = Suite(
+    "i2v",
     {"prompts.txt": (355, range(5))},
     ("--i2v",),
     ("i2v_subject", "i2v_background", "subject_consistency", "background_consistency", "motion_smoothness",
      "dynamic_degree", "aesthetic_quality", "imaging_quality"),
-    ("--images", str(PROMPTS / "pictures")),
+    pictures=True,
 )  # fmt: skip
 """The eight columns that AAD-1 prints."""
+
+
+@dataclass(frozen=True)
+class Few:
+    """Clips that VBench does not see: of the first prompts, for measures of our own."""
+
+    count: int
+    seeds: tuple[int, ...] = (0,)
+    metrics: tuple[str, ...] = ()
+    """Of `fewstep eval`."""
+
+    @property
+    def clips(self) -> int:
+        """In all."""
+        return self.count * len(self.seeds)
 
 
 @dataclass(frozen=True)
@@ -76,106 +105,76 @@ class Run:
         return f"{self.gpu_hours:,.1f} GPU-hours, {self.disk / 1e9:,.0f} GB of disk{memory}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class FullPaper:
+    """A paper at Wan's size: the items of the embedded report, and what stands there for its runs and arms."""
+
+    paper: Paper
+    suite: Suite
+    trainings: dict[str, Training]
+    """By the key of the embedded run."""
+    hub: dict[str, str] = field(default_factory=dict)
+    """Models of the hub, by the key of the arm."""
+    once: frozenset[str] = frozenset()
+    """Keys of the runs that serve all training seeds."""
+    shares: dict[str, float] = field(default_factory=dict)
+    """Of the recipe's work, by the key of the run at Wan's size, where options leave less of it."""
+    few: dict[str, Few] = field(default_factory=dict)
+    """Arms that VBench does not see, by key."""
+    own: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Measures of `fewstep eval` beside VBench's, by arm."""
+    distances: tuple[tuple[str, str], ...] = ()
+    """Arms whose sets are compared."""
+    extra: dict[str, tuple[Run, ...]] = field(default_factory=dict)
+    """Other commands, by item."""
+    layout: ChunkLayout = field(default_factory=lambda: ChunkLayout(chunk=3))
+    context: Context = field(default_factory=Context)
+    """The students'."""
+    window: tuple[str, ...] = ()
+    """Options of `fewstep sample` for clips longer than students were trained for."""
+
+
 @dataclass
-class Cluster:
-    """Where it would run; it remembers what was rehearsed."""
+class Costs:
+    """What work takes on a cluster; it remembers what was rehearsed."""
 
     gpus: int
     rate: float
     """FLOP/s of large matrix products on one GPU."""
-    runs: Path = Path("runs/wan")
     _recipes: dict[str, list[Plan]] = field(default_factory=dict)
-    _clips: dict[tuple[str, str, int], float] = field(default_factory=dict)
+    _clips: dict[tuple[object, ...], float] = field(default_factory=dict)
 
     def hours(self, flops: float) -> float:
         """GPU-hours of some work."""
         return flops / (self.rate * SHARE) / 3600
 
-    def folder(self, key: str, seed: int) -> Path:
-        """Where the run of a seed lies."""
-        return self.runs / (f"{key}.seed{seed}" if seed else key)
-
-    def train(
-        self,
-        recipe: str,
-        seed: int,
-        variant: str = "",
-        options: tuple[str, ...] = (),
-        *,
-        share: float = 1.0,
-    ) -> tuple[Run, Path]:
-        """A run of a recipe and its folder; `share` is of its work."""
+    def training(self, recipe: str, share: float) -> tuple[float, float, float]:
+        """GPU-hours of a share of a recipe's work, bytes of disk, and of each GPU at the worst moment."""
         if recipe not in self._recipes:
             self._recipes[recipe] = plan_recipe(resolve(recipe)(), gpus=self.gpus)
         plans = self._recipes[recipe]
         work = share * sum(plan.once + plan.units * plan.flops for plan in plans)
-        disk, peak = sum(sum(plan.disk.values()) for plan in plans), max(plan.peak for plan in plans)
-        key = f"{recipe}.{variant}" if variant else recipe
-        folder = self.folder(key, seed)
-        command = ("fewstep", "train", recipe, "--out", str(folder), "--seed", str(seed), *options)
-        return Run(f"train {key}, seed {seed}", command, self.hours(work), disk, peak), folder
+        return self.hours(work), sum(sum(plan.disk.values()) for plan in plans), max(plan.peak for plan in plans)
 
-    def sample(
-        self,
-        title: str,
-        model: str,
-        plan: str,
-        count: int,
-        out: Path,
-        options: tuple[str, ...],
-        *,
-        size: str = "wan_1_3b",
-        frames: int = FRAMES,
-    ) -> Run:
-        """Clips of one model at one plan."""
-        key = (size, plan, frames)
+    def clip(self, full: FullPaper, arm: Arm, size: str) -> float:
+        """GPU-hours of one clip of a model of a size."""
+        found = read_plan_name(arm.plan)
+        steps, mark = found if found is not None else (int(arm.plan), "")
+        key = (size, steps, mark, arm.length, arm.enlarge)
         if key not in self._clips:
-            steps, first = int(plan.rstrip("*")), 4 if plan.endswith("*") else None
-            making = Making(steps=steps, first=first, frames=1 + (frames - 1) // 4, store=True)
-            self._clips[key] = plan_clip(model_of(size), making).flops
-        length = () if frames == FRAMES else ("--frames", str(frames))
-        how = ("--plans", plan) if plan != "50" else ("--teacher-steps", plan)
-        command = ("fewstep", "sample", model, *how, *options, *length, "-o", str(out))
-        disk = count * CLIP_DISK * frames / FRAMES
-        return Run(f"{title}: {count:,} clips", command, self.hours(count * self._clips[key]), disk)
-
-    def vbench(
-        self, title: str, row: str, model: Path, seed: int, plan: str, suite: Suite, *, size: str, frames: int = FRAMES
-    ) -> list[Run]:
-        """Clips of every prompt, their export under VBench's names, its evaluation, and the totals."""
-        plan_word = plan.replace("*", "star")
-        name = f"{row}-seed{seed}-{plan_word}" + ("-20s" if frames == LONG else "")
-        runs, folders = [], []
-        for file, (prompts, samples) in suite.files.items():
-            out = self.runs / "clips" / (name + "-" + Path(file).stem)
-            seeds = ",".join(map(str, samples))
-            options = ("--prompts", str(PROMPTS / file), "--seeds", seeds, *suite.images)
-            count = prompts * len(samples)
-            runs.append(self.sample(title, f"{row}={model}", plan, count, out, options, size=size, frames=frames))
-            folders.append(str(out / f"{row}-seed{seed}-{plan_word}"))
-        scored = str(self.runs / "vbench" / name)
-        export = ("fewstep", "vbench", "export", *folders, "--checkout", CHECKOUT, *suite.options, "-o", scored)
-        dimensions = ("--dimensions", ",".join(suite.dimensions)) if suite.dimensions else ()
-        judged = ("fewstep", "vbench", "run", scored, "--checkout", CHECKOUT, *dimensions)
-        parts = ("--parts", "quality") if suite.dimensions else ()
-        hours = suite.clips * JUDGING * frames / FRAMES / 3600
-        return [
-            *runs,
-            Run(f"{title}: names", export),
-            Run(f"{title}: VBench", judged, hours),
-            Run(f"{title}: totals", ("fewstep", "vbench", "score", scored, *parts)),
-        ]
-
-    def distance(self, title: str, one: Path, other: Path) -> Run:
-        """A Fréchet distance of two folders of clips."""
-        features = ("--metrics", "fvd", "--extractor", "i3d:i3d_torchscript.pt")
-        command = ("fewstep", "eval", str(one), "--reference", str(other), *features)
-        return Run(title, command, ANALYSED * EXTRACTING / 3600)
+            model = model_of(size)
+            if arm.key not in full.hub:
+                context = full.context if full.context.window else Context(0, 21, "relative")
+                model = replace(model, passport=replace(model.passport, layout=full.layout, context=context))
+            height, width = LARGE if arm.enlarge > 1 else SIZE
+            making = Making(
+                steps=steps, first=ENHANCED if mark else None, frames=1 + (frames_of(arm) - 1) // 4,
+                height=height, width=width, store=True,
+            )  # fmt: skip
+            self._clips[key] = plan_clip(model, making).flops
+        return self.hours(self._clips[key])
 
 
-def prompts_run(suite: Suite) -> Run:
-    """What comes before any clip of VBench."""
-    size = ("--size", "832x480") if suite.images else ()
-    chosen = ("--dimensions", ",".join(suite.dimensions)) if suite.dimensions else ()
-    command = ("fewstep", "vbench", "prompts", "--checkout", CHECKOUT, *suite.options, *size, *chosen)
-    return Run("what VBench asks for", (*command, "-o", str(PROMPTS)))
+def frames_of(arm: Arm) -> int:
+    """Pictures of an arm's clip."""
+    return LONG if arm.length > 1 else FRAMES

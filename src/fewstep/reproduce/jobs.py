@@ -15,9 +15,9 @@ from fewstep.training.recipe import Recipe, resolve
 
 RATE = 5.5e10
 """FLOP/s of whole training cycles at embedded size on one CPU core: 391 GFLOP in 7.0 s of ASD, 312 in 5.7 s of DMD."""
-JUDGING, DECODING, PASS = 0.35, 0.08, 0.012
+JUDGING, DECODING, PASS = 0.14, 0.085, 0.0016
 """Seconds on one core to measure a clip of 33 frames at 64 x 64, to decode it, and for one pass of the transformer over
-a chunk of it; measured."""
+a chunk of it in a batch of 16; measured."""
 PASSES_OF_TEACHER = 10.0
 """A teacher's guided step passes over the whole clip, twice: that many passes over a chunk."""
 CHUNKS = 3
@@ -120,4 +120,5 @@ def measuring_seconds(arm: Arm, clips: int) -> float:
         chunks = CHUNKS * arm.length
         passes = steps * chunks + (4 - steps if mark else 0) + chunks - 1
         making = passes * PASS * arm.enlarge**2
-    return clips * (making + (DECODING + JUDGING) * times)
+    observing = steps * DECODING if arm.observe else 0.0  # every step's predictions are decoded too
+    return clips * (making + (DECODING + observing + JUDGING) * times)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 
 from fewstep import __version__
+from fewstep.reproduce.evidence import Evidence
 from fewstep.reproduce.jobs import Job
 from fewstep.reproduce.page import write_page
 from fewstep.reproduce.paper import Paper, Training
@@ -31,10 +33,15 @@ def make_report(
     failed: dict[Training, str] = train_missing(jobs, watcher) if settings.train else {}
     evidence = gather(paper, jobs, failed, settings, watcher)
     report = work_out(paper, evidence, _facts(settings))
-    write_page(report, evidence, Store(settings.out, settings.shapebench), settings.out / "report.html")
-    write_figures(report, settings.out / "figures")
-    write_json(report, settings.out / "report.json")
+    write_report(report, evidence, Store(settings.out), settings.out)
     return report
+
+
+def write_report(report: Report, evidence: Evidence, store: Store, out: Path) -> None:
+    """`report.html`, `report.json` and `figures/*.png`. Raises OutputError."""
+    write_page(report, evidence, store, out / "report.html")
+    write_figures(report, out / "figures")
+    write_json(report, out / "report.json")
 
 
 def _facts(settings: Settings) -> dict[str, str]:

@@ -6,10 +6,9 @@ that arms are compared clip by clip.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,13 +16,13 @@ import torch
 
 from fewstep.evaluation.entries import plan_options
 from fewstep.evaluation.measure import Prompts, round_trip, timing_of
+from fewstep.evaluation.predictions import decode_steps
 from fewstep.evaluation.results import Timing
 from fewstep.evaluation.scores import row_of
 from fewstep.evaluation.shapebench import score_clip
 from fewstep.hardware import Stopwatch
-from fewstep.metrics.base import Clip
-from fewstep.metrics.extractors import open_extractor
-from fewstep.metrics.features import FeatureError
+from fewstep.metrics.base import Clip, ClipMetric
+from fewstep.metrics.features import FeatureError, VideoFeatures
 from fewstep.metrics.imaging import imaging_of_frames
 from fewstep.metrics.registry import clip_metrics
 from fewstep.metrics.similarity import StepRecorder, step_similarity
@@ -32,7 +31,6 @@ from fewstep.models.vae import VideoVAE
 from fewstep.pipeline import Pipeline
 from fewstep.reproduce.paper import Arm
 from fewstep.sampling import Causal
-from fewstep.session import to_pictures
 from fewstep.shapes.render import render
 from fewstep.shot import Shot, behind_pictures
 from fewstep.types import Frames
@@ -40,8 +38,12 @@ from fewstep.video import shrink
 
 SHOWN = 8
 """Clips kept for the contact sheet."""
+FITTED = 16
+"""Clips that the extractor sees at once where they are made one by one."""
 TIMED = 5
 """Clips timed one by one, after one that is not counted."""
+ARRAYS = 2
+"""Of what the arrays hold; raised whenever the same clips would give others."""
 Advance = Callable[[int], None]
 
 
@@ -54,20 +56,25 @@ class Measured:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     """`features [n, d]` of clips that are long enough, `imaging [n, f]` (quality of each frame), and `similarity.*`
     `[n, blocks, steps, steps]`."""
-    extractor: str = ""
-    """Id of what made the features."""
+    measures: str = ""
+    """`measures_of`: what it was measured by."""
     evaluations: int | None = None
     commits: int | None = None
     timing: Timing | None = None
 
 
+def measures_of(extractor: VideoFeatures, metrics: Mapping[str, ClipMetric] | None = None) -> str:
+    """Names all that clips are measured by, with versions: results of two names are never compared."""
+    frames = (f"{each.name}:{each.version}:{each.extractor or ''}" for each in (metrics or clip_metrics()).values())
+    return " ".join((extractor.id, f"arrays:{ARRAYS}", *frames))
+
+
 class ArmJudge:
     """Measures clips as they come."""
 
-    def __init__(self, prompts: Prompts, fps: float, extractor: str):
-        self.prompts, self.fps, self.metrics = prompts, fps, clip_metrics()
-        self.extractor = open_extractor(extractor)
-        self.found = Measured(extractor=self.extractor.id)
+    def __init__(self, prompts: Prompts, fps: float, extractor: VideoFeatures):
+        self.prompts, self.fps, self.metrics, self.extractor = prompts, fps, clip_metrics(), extractor
+        self.found = Measured(measures=measures_of(extractor, self.metrics))
         self._features: list[np.ndarray] = []
         self._imaging: list[np.ndarray] = []
 
@@ -80,8 +87,9 @@ class ArmJudge:
             index = start + offset
             asked = (index + stated) % len(self.prompts.scenes)
             scene, caption = self.prompts.scenes[asked], self.prompts.captions[asked]
-            small = shrink(frames, frames.shape[1] // self.prompts.world.size)  # the recogniser knows no other size
             clip = Clip(frames, self.fps, caption, None if given is None else given[offset])
+            times = frames.shape[1] // self.prompts.world.size
+            small = clip if times == 1 else Clip(shrink(frames, times), self.fps)  # the recogniser knows no other size
             known = [metric for metric in self.metrics.values() if len(frames) >= metric.minimum_frames]
             wanted = [metric for metric in known if given is not None or not metric.needs_picture]
             measured = {metric.name: float(metric.measure(clip)) for metric in wanted}
@@ -130,7 +138,13 @@ def shot_of(pipeline: Pipeline, arm: Arm, pictures: np.ndarray | None) -> Shot:
 
 
 def measure_arm(
-    pipeline: Pipeline, arm: Arm, prompts: Prompts, *, batch: int, extractor: str, advance: Advance = lambda clips: None
+    pipeline: Pipeline,
+    arm: Arm,
+    prompts: Prompts,
+    *,
+    batch: int,
+    extractor: VideoFeatures,
+    advance: Advance = lambda clips: None,
 ) -> Measured:
     """Make and measure a clip of every prompt. Raises ValueError for what the model cannot make."""
     judge, recorder = ArmJudge(prompts, pipeline.passport.fps, extractor), StepRecorder() if arm.observe else None
@@ -152,15 +166,37 @@ def measure_arm(
 
 
 def measure_control(
-    name: str, prompts: Prompts, vae: VideoVAE, fps: float, *, extractor: str, advance: Advance = lambda clips: None
+    name: str,
+    prompts: Prompts,
+    vae: VideoVAE,
+    fps: float,
+    *,
+    extractor: VideoFeatures,
+    advance: Advance = lambda clips: None,
 ) -> Measured:
-    """Measure what is no model's: ground truth, and what is done to it."""
+    """Measure what is no model's: ground truth, and what is done to it.
+
+    Ground truth also has the array `features.others` of as many other true clips, whose distance is the floor at
+    these numbers.
+    """
     judge = ArmJudge(prompts, fps, extractor)
     for part in prompts.batches(1):
         truth = np.stack([render(scene, prompts.world, prompts.world.frames) for scene in prompts.scenes[part]])
         judge.see(CONTROLS[name](truth, part.start, vae), part.start, stated=int(name == "shuffled"))
         advance(len(truth))
-    return judge.done()
+    found = judge.done()
+    if name == "truth" and "features" in found.arrays:
+        found.arrays["features.others"] = _features_of_others(prompts, fps, extractor)
+    return found
+
+
+def _features_of_others(prompts: Prompts, fps: float, extractor: VideoFeatures) -> np.ndarray:
+    """Features `[n, d]` of the true clips of the prompts that follow in the same split."""
+    count, features = len(prompts.scenes), []
+    for start in range(count, 2 * count, FITTED):
+        clips = (prompts.true_clip(index) for index in range(start, min(start + FITTED, 2 * count)))
+        features.append(extractor.extract(np.stack([extractor.takes.fit(Clip(frames, fps)) for frames in clips])))
+    return np.concatenate(features)
 
 
 CONTROLS: dict[str, Callable[[np.ndarray, int, VideoVAE], np.ndarray]] = {
@@ -210,23 +246,6 @@ def _similarities(recorder: StepRecorder, vae: VideoVAE) -> dict[str, np.ndarray
         "chunk": partial(step_similarity, chunks),
         "chunk.centred": partial(step_similarity, chunks, centred=len(chunks[0]) > 1),
         "frame": partial(step_similarity, chunks, by="frame"),
-        "pixels": partial(step_similarity, list(_decoded(chunks, vae))),
+        "pixels": partial(step_similarity, decode_steps(vae, chunks)),
     }
     return {f"similarity.{name}": np.stack(read().blocks, axis=1) for name, read in readings.items()}
-
-
-@torch.inference_mode()
-def _decoded(chunks: list[np.ndarray], vae: VideoVAE) -> Iterator[np.ndarray]:
-    """The predictions of each chunk as pictures `[clips, steps, f, h, w, 3]`, behind the predictions before them."""
-    weight, lengths = next(vae.parameters()), [chunk.shape[2] for chunk in chunks]
-    clips, steps = chunks[0].shape[:2]
-    films = np.concatenate(chunks, axis=2)
-    found = [[_film(vae, films[clip, step], weight) for step in range(steps)] for clip in range(clips)]
-    pictures = np.array(found)
-    bounds = [0, *(vae.pixel_frames(int(total)) for total in np.cumsum(lengths))]
-    for start, stop in pairwise(bounds):
-        yield pictures[:, :, start:stop]
-
-
-def _film(vae: VideoVAE, latents: np.ndarray, weight: torch.Tensor) -> np.ndarray:
-    return to_pictures(vae.decode(torch.from_numpy(latents)[None].to(weight)))[0]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+import re
+from collections.abc import Container, Mapping, Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 from fewstep.files import write_text
 from fewstep.metrics.base import ABSENT
 from fewstep.reproduce.evidence import Evidence
-from fewstep.reproduce.report import Filled, Finding, Line, Report, Section, arms_shown, shown
+from fewstep.reproduce.report import Filled, Finding, Line, Report, Section, arms_shown, brief, shown
 from fewstep.reproduce.store import Store
 from fewstep.reproduce.verdict import Outcome
 
@@ -28,6 +29,10 @@ MARKS: Mapping[Outcome, tuple[str, str]] = {
 STRIPS = 2
 """Clips on a contact sheet, the same prompts and noise for every row."""
 QUALITY = 80
+LEAST_P = 0.001
+"""Chances below it are told as below it: no law is known that far out."""
+WHOLE = 200
+"""Published numbers from here on have no decimals."""
 
 
 def write_page(report: Report, evidence: Evidence, store: Store, path: Path) -> None:
@@ -46,6 +51,9 @@ def write_page(report: Report, evidence: Evidence, store: Store, path: Path) -> 
         ),
         sections="\n".join(_section(section, evidence, store) for section in report.sections),
         controls=_table(report.controls),
+        left_out="".join(
+            f"<dt>{escape(what)}</dt><dd>{_prose(why)}</dd>" for what, why in report.paper.left_out.items()
+        ),
     )
     write_text(path, text)
 
@@ -60,11 +68,11 @@ def _tally(section: Section) -> str:
 
 def _section(section: Section, evidence: Evidence, store: Store) -> str:
     item = section.item
-    parts = [f"<section id='{item.key}'><h2>{escape(item.title)}</h2><p>{escape(item.about)}</p>"]
+    parts = [f"<section id='{item.key}'><h2>{escape(item.title)}</h2><p>{_prose(item.about)}</p>"]
     if item.absent:
-        parts.append(f"<p class='absent'>{escape(item.absent)}</p>")
+        parts.append(f"<p class='absent'>{_prose(item.absent)}</p>")
     if section.absent:
-        lines = "".join(f"<li>{escape(line)}</li>" for line in section.absent)
+        lines = "".join(f"<li>{_prose(line)}</li>" for line in section.absent)
         parts.append(f"<details class='absent'><summary>Not everything was run</summary><ul>{lines}</ul></details>")
     parts += [_table(table) for table in section.tables]
     if section.findings:
@@ -74,62 +82,75 @@ def _section(section: Section, evidence: Evidence, store: Store) -> str:
             f"<figure><img alt='{escape(figure.title)}' src='{_data(figure.png, 'png')}'><figcaption>"
             f"{escape(figure.title)}</figcaption></figure>"
             if figure.png is not None
-            else f"<p class='absent'>{escape(figure.title)}: {escape(figure.absent)}</p>"
+            else f"<p class='absent'>{escape(figure.title)}: {_prose(figure.absent)}</p>"
         )
     parts.append(_sheet(section, evidence, store))
     return "\n".join([*parts, "</section>"])
 
 
 def _findings(findings: tuple[Finding, ...]) -> str:
-    head = "<tr><th>claim</th><th>published</th><th>ours, 95 %</th><th>seeds</th><th>p</th><th>verdict</th></tr>"
-    return f"<table class='claims'><thead>{head}</thead><tbody>{''.join(map(_finding, findings))}</tbody></table>"
+    numbers = "".join(f"<th class='n'>{name}</th>" for name in ("published", "ours, 95 %", "seeds", "p"))
+    head = f"<tr><th>claim</th>{numbers}<th>verdict</th></tr>"
+    body = "".join(map(_finding, findings))
+    return f"<div class='wide'><table class='claims'><thead>{head}</thead><tbody>{body}</tbody></table></div>"
 
 
 def _finding(finding: Finding) -> str:
     claim, verdict = finding.claim, finding.verdict
     sign, kind = MARKS[verdict.outcome]
     digits = 1 if claim.margin >= 1 else 3
-    published = ABSENT if claim.published is None else f"{claim.published:+.{2 if digits == 1 else 3}f}"
-    p = ABSENT if verdict.p is None else f"{verdict.p:.2g}"
-    counted = {"more": f"at least {claim.margin:g}", "same": f"within ±{claim.margin:g}"}[claim.kind]
+    published = ABSENT if claim.published is None else f"{claim.published:+.{_decimals(claim.published, digits)}f}"
+    p = ABSENT if verdict.p is None else f"{verdict.p:.2g}" if verdict.p >= LEAST_P else f"&lt; {LEAST_P:g}"
+    below = f"{claim.source}; margin {'±' * (claim.kind == 'same')}{claim.margin:g} {claim.unit}"
     return (
-        f"<tr class='{kind}'><td>{escape(claim.says)}<small>{escape(claim.source)}; {counted} {escape(claim.unit)} "
-        f"counts</small></td><td class='n'>{published}</td><td class='n'>{shown(verdict.estimate, digits)}</td>"
+        f"<tr class='{kind}'><td>{escape(claim.says)}<small>{escape(below)}</small></td>"
+        f"<td class='n'>{published}</td><td class='n'>{shown(verdict.estimate, digits)}</td>"
         f"<td class='n'>{verdict.seeds or ABSENT}</td><td class='n'>{p}</td>"
-        f"<td><b>{sign} {verdict.outcome}</b><small>{escape(verdict.why)}</small></td></tr>"
+        f"<td><b>{sign} {verdict.outcome}</b><small>{_prose(verdict.why)}</small></td></tr>"
     )
 
 
+def _decimals(published: float, digits: int) -> int:
+    """As papers print it: distances whole, scores to two digits, cosines to three."""
+    return 0 if abs(published) >= WHOLE else max(2, digits)
+
+
 def _table(table: Filled) -> str:
-    printed = any(line.published for line in table.lines)
-    heads = "".join(f"<th{' colspan=2' if printed else ''}>{escape(title)}</th>" for title in table.measures.values())
+    printed = {measure for line in table.lines for measure in line.published}
+    heads = "".join(
+        f"<th{' colspan=2' if measure in printed else ''}>{escape(title)}</th>"
+        for measure, title in table.measures.items()
+    )
     costs = "<th>evaluations</th><th>seconds</th><th>seeds</th>" if table.costs else ""
-    under = "".join("<th>paper</th><th>ours</th>" for _ in table.measures) if printed else ""
+    under = "".join(f"{'<th>paper</th>' * (measure in printed)}<th>ours</th>" for measure in table.measures)
     second = f"<tr><th></th>{under}{'<th></th>' * 3 if table.costs else ''}</tr>" if printed else ""
-    body = "".join(_row(line, table, printed) for line in table.lines)
+    ours = zip(*(brief([line.ours.get(measure) for line in table.lines]) for measure in table.measures), strict=True)
+    body = "".join(_row(line, texts, table, printed) for line, texts in zip(table.lines, ours, strict=True))
     caption = f"<caption>{escape(table.note)}</caption>" if table.note else ""
-    return f"<table>{caption}<thead><tr><th></th>{heads}{costs}</tr>{second}</thead><tbody>{body}</tbody></table>"
+    head = f"<thead><tr><th></th>{heads}{costs}</tr>{second}</thead>"
+    return f"<div class='wide'><table>{caption}{head}<tbody>{body}</tbody></table></div>"
 
 
-def _row(line: Line, table: Filled, printed: bool) -> str:
+def _row(line: Line, ours: Sequence[str], table: Filled, printed: Container[str]) -> str:
     fields = []
-    for measure in table.measures:
-        if printed:
+    for measure, found in zip(table.measures, ours, strict=True):
+        if measure in printed:
             value = line.published.get(measure)
-            fields.append(f"<td class='n paper'>{ABSENT if value is None else _printed(value)}</td>")
-        fields.append(f"<td class='n'>{shown(line.ours.get(measure))}</td>")
+            text = ABSENT if value is None else f"{value:.{_decimals(value, 2)}f}"
+            fields.append(f"<td class='n paper'>{text}</td>")
+        fields.append(f"<td class='n'>{found}</td>")
     if table.costs:
         seconds = ABSENT if line.seconds is None else f"{line.seconds:.3f}"
         fields += [
             f"<td class='n'>{value}</td>" for value in (line.evaluations or ABSENT, seconds, line.seeds or ABSENT)
         ]
-    note = f"<small>{escape(line.note)}</small>" if line.note else ""
+    note = f"<small>{_prose(line.note)}</small>" if line.note else ""
     return f"<tr><th scope='row'>{escape(line.label)}{note}</th>{''.join(fields)}</tr>"
 
 
-def _printed(value: float) -> str:
-    """As papers print it: distances whole, scores to two digits."""
-    return f"{value:.0f}" if abs(value) >= 200 else f"{value:.2f}"
+def _prose(text: str) -> str:
+    """Commands as commands."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _sheet(section: Section, evidence: Evidence, store: Store) -> str:

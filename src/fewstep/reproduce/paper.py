@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from fewstep.metrics.base import Estimate
+from fewstep.metrics.seeds import Seeded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -17,9 +15,10 @@ if TYPE_CHECKING:
     from fewstep.reproduce.evidence import Evidence
 
 Scale = Literal["shapes", "wan"]
-Statistic = Callable[["Evidence"], "np.ndarray | Estimate"]
-"""A quantity on the data and then on every bootstrap resample, `[count + 1]`; or, where there are none, its interval.
-Raises Missing."""
+Quantity = Callable[["Evidence"], Seeded]
+"""Of every training seed, resampled. Raises Missing."""
+Statistic = Callable[["Evidence"], Seeded | tuple[Seeded, ...]]
+"""A quantity, or several, of which a claim says the same. Raises Missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +78,8 @@ class Arm:
     """Also record how alike the predictions of every step are."""
 
     @property
-    def plain(self) -> bool:
-        """Whether `fewstep shapebench` measures just this, so that its results are taken."""
-        special = (self.from_picture, self.observe, self.noise, self.length > 1, self.enlarge > 1)
-        return not any(special)
-
-    @property
     def row(self) -> str:
-        """`asd` of `asd@2*`: its row in the results of `fewstep shapebench`, where it is plain."""
+        """`asd` of `asd@2*`."""
         return self.key.partition("@")[0]
 
 
@@ -98,7 +91,7 @@ class Row:
     published: Mapping[str, float] = field(default_factory=dict)
     """By measure, in percent where the paper's own scale is one."""
     arm: Arm | None = None
-    values: Mapping[str, Statistic] = field(default_factory=dict)
+    values: Mapping[str, Quantity] = field(default_factory=dict)
     """Ours by measure, where it is no mean over an arm's clips."""
     note: str = ""
     """Why there is no arm, or how it differs."""
@@ -124,12 +117,15 @@ class Claim:
     """Where the paper says so."""
     statistic: Statistic
     needs: tuple[Arm, ...] = ()
+    """Arms that it compares; none where it is read from logs."""
     kind: Literal["more", "same"] = "more"
     margin: float
     """Fixed in advance: for "more" the least difference that counts, for "same" the largest that does not."""
     unit: str = "points"
     published: float | None = None
     """The same quantity from the paper's numbers."""
+    faults: Callable[[Evidence], Mapping[int, Sequence[str]]] | None = None
+    """What else speaks against it, by training seed, whatever the number is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +173,8 @@ class Paper:
     items: tuple[Item, ...]
     controls: tuple[Arm, ...] = ()
     """Arms of the page of controls, beside ground truth and what is done to it."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """What the paper prints and no item has, and why."""
 
     def arms(self) -> list[Arm]:
         """Every arm once."""
@@ -206,9 +204,4 @@ class Paper:
         known = [item.key for item in self.items]
         if unknown := [key for key in keys if key not in known]:
             raise ValueError(f"an item of {self.title} is required, got '{unknown[0]}': choose from {', '.join(known)}")
-        chosen = tuple(item for item in self.items if item.key in keys)
-        return (
-            self
-            if not keys
-            else Paper(key=self.key, title=self.title, reference=self.reference, items=chosen, controls=self.controls)
-        )
+        return replace(self, items=tuple(item for item in self.items if item.key in keys)) if keys else self

@@ -14,9 +14,9 @@ import numpy as np
 
 from fewstep.files import atomic_output, write_text
 from fewstep.metrics.base import ABSENT, Estimate
-from fewstep.metrics.intervals import interval
-from fewstep.reproduce.evidence import Evidence, Missing, Samples
-from fewstep.reproduce.paper import Arm, Claim, Item, Paper, Row, Statistic, Table
+from fewstep.metrics.seeds import Missing
+from fewstep.reproduce.evidence import Evidence, Samples
+from fewstep.reproduce.paper import Arm, Claim, Item, Paper, Row, Table
 from fewstep.reproduce.verdict import Tested, Verdict, judge, run_test
 
 
@@ -111,7 +111,7 @@ def work_out(paper: Paper, evidence: Evidence, facts: Mapping[str, str]) -> Repo
     for item in paper.items:
         for claim in item.claims:
             try:
-                tested[claim] = _test(claim, item, evidence)
+                tested[claim] = _test(claim, evidence)
             except Missing as absence:
                 missing[claim] = str(absence)
     verdicts = dict(zip(tested, judge(list(tested.values())), strict=True))
@@ -123,14 +123,9 @@ def work_out(paper: Paper, evidence: Evidence, facts: Mapping[str, str]) -> Repo
     return Report(paper, sections, Filled(CONTROL_MEASURES, tuple(rows), "", True), facts)
 
 
-def _test(claim: Claim, item: Item, evidence: Evidence) -> Tested:
-    found = claim.statistic(evidence)
-    if claim.needs:
-        seeds = min(evidence.of(arm).seeds for arm in claim.needs if not isinstance(arm.model.source, str))
-        samples = evidence.of(claim.needs[0]).cells[0].protocol.clips
-    else:
-        seeds, samples = min(len(evidence.log(training)) for training in item.trainings), 0
-    return run_test(found, claim.kind, claim.margin, seeds=seeds, samples=samples)
+def _test(claim: Claim, evidence: Evidence) -> Tested:
+    faults = claim.faults(evidence) if claim.faults else {}
+    return run_test(claim.statistic(evidence), claim.kind, claim.margin, faults)
 
 
 def _section(item: Item, evidence: Evidence, verdicts: Mapping[Claim, Verdict]) -> Section:
@@ -160,7 +155,7 @@ def _line(row: Row, evidence: Evidence, measures: Mapping[str, str], samples: Sa
     for measure in measures:
         try:
             if measure in row.values:
-                ours[measure] = _estimate(row.values[measure], evidence)
+                ours[measure] = row.values[measure](evidence).estimate()
             elif samples is not None:
                 ours[measure] = samples.estimate(measure)
         except Missing as absence:
@@ -170,12 +165,7 @@ def _line(row: Row, evidence: Evidence, measures: Mapping[str, str], samples: Sa
     note = "; ".join(dict.fromkeys(notes))
     if samples is None:
         return Line(row.label, row.published, ours, 0, None, None, note)
-    return Line(row.label, row.published, ours, samples.seeds, samples.evaluations, samples.seconds, note)
-
-
-def _estimate(statistic: Statistic, evidence: Evidence) -> Estimate:
-    found = statistic(evidence)
-    return found if isinstance(found, Estimate) else interval(found, 0)
+    return Line(row.label, row.published, ours, len(samples.cells), samples.evaluations, samples.seconds, note)
 
 
 def _draw(name: str, title: str, draw: Any, evidence: Evidence) -> Drawn:
@@ -197,6 +187,7 @@ def write_json(report: Report, path: Path) -> None:
         "verdicts": {name: report.count(name) for name in ("held", "did not hold", "cannot be told")},
         "items": [_item_json(section) for section in report.sections],
         "controls": _table_json(report.controls),
+        "left_out": dict(report.paper.left_out),
     }
     write_text(path, json.dumps(_plain(plain), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -222,6 +213,7 @@ def _item_json(section: Section) -> dict[str, Any]:
             {
                 "says": finding.claim.says,
                 "source": finding.claim.source,
+                "arms": [arm.key for arm in finding.claim.needs],
                 "kind": finding.claim.kind,
                 "margin": finding.claim.margin,
                 "unit": finding.claim.unit,
@@ -254,11 +246,29 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def shown(estimate: Estimate | None, digits: int = 1) -> str:
-    """`81.3 [80.1, 82.4]`."""
+def shown(estimate: Estimate | None, digits: int | None = None) -> str:
+    """`81.3 [80.1, 82.4]`; by default three digits of what is below 1, two below 10, else one."""
     if estimate is None or not math.isfinite(estimate.value):
         return ABSENT
-    return f"{estimate.value:.{digits}f} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+    digits = _digits(estimate.value) if digits is None else digits
+    if not math.isfinite(estimate.low):
+        return f"{estimate.value:z.{digits}f}"
+    return f"{estimate.value:z.{digits}f} [{estimate.low:z.{digits}f}, {estimate.high:z.{digits}f}]"
+
+
+def brief(column: Sequence[Estimate | None]) -> list[str]:
+    """`81.3 ±1.2` of a table's column, all with the digits of its largest; intervals are as long on either side."""
+    digits = _digits(max((abs(each.value) for each in column if each and math.isfinite(each.value)), default=0.0))
+    return [
+        f"{each.value:z.{digits}f} ±{each.half_width:.{digits}f}"
+        if each is not None and math.isfinite(each.half_width)
+        else shown(each, digits)
+        for each in column
+    ]
+
+
+def _digits(value: float) -> int:
+    return 3 if abs(value) < 1 else 2 if abs(value) < 10 else 1
 
 
 def arms_shown(item: Item, evidence: Evidence) -> list[Arm]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ from fewstep.evaluation.results import Cell, Protocol, ResultsError, load_cells
 from fewstep.evaluation.scores import summarise
 from fewstep.evaluation.shapebench import frozen_normalisation
 from fewstep.hardware import Precision
+from fewstep.metrics.extractors import open_extractor
 from fewstep.models.fingerprint import module_fingerprint
 from fewstep.pipeline import Pipeline
-from fewstep.reproduce.evidence import Evidence, Samples
+from fewstep.reproduce.evidence import Evidence, Lines, Samples
 from fewstep.reproduce.jobs import CELL_DISK, Job, is_there, measuring_seconds, training_command, training_jobs
 from fewstep.reproduce.logs import read_logs
-from fewstep.reproduce.measuring import CONTROLS, Measured, measure_arm, measure_control
+from fewstep.reproduce.measuring import CONTROLS, Measured, measure_arm, measure_control, measures_of
 from fewstep.reproduce.paper import Arm, Model, Paper, Training
 from fewstep.reproduce.store import Store
 from fewstep.revision import git_commit
@@ -42,7 +44,7 @@ class Settings:
 
     runs: Path = Path("runs/embedded")
     shapebench: Path = Path("results/shapes")
-    """Results of `fewstep shapebench` that are taken where they fit."""
+    """Results of `fewstep shapebench`, whose number of prompts is the default."""
     out: Path = Path("results/reproduce")
     seeds: tuple[int, ...] = (0, 1, 2)
     clips: int | None = None
@@ -77,7 +79,7 @@ def adopt_clips(settings: Settings) -> int:
 
 def plan(paper: Paper, settings: Settings) -> list[Job]:
     """Every run and every arm for every seed. What is measured already is only known when its model is loaded."""
-    store, clips = Store(settings.out, settings.shapebench), adopt_clips(settings)
+    store, clips = Store(settings.out), adopt_clips(settings)
     jobs = training_jobs(paper, settings.runs, settings.seeds)
     for arm in paper.arms():
         for seed in _seeds(arm.model, settings.seeds):
@@ -111,7 +113,8 @@ class Measuring:
 
     def __init__(self, settings: Settings, watcher: Watcher):
         self.settings, self.watcher = settings, watcher
-        self.store = Store(settings.out, settings.shapebench)
+        self.store, self.extractor = Store(settings.out), open_extractor(settings.extractor)
+        self.measures = measures_of(self.extractor)
         self.clips, self.commit = adopt_clips(settings), git_commit()
         self.samples: dict[Arm, Samples] = {}
         self._prompts: Prompts | None = None
@@ -130,8 +133,11 @@ class Measuring:
         for seed in _seeds(model, self.settings.seeds):
             if is_there(model, self.settings.runs, seed):
                 pipeline = self._load(model.where(self.settings.runs, seed), arms)
-                for arm in arms:
-                    found[arm].append(self._arm(pipeline, arm, seed))
+                free = {arm: self._arm(pipeline, arm, seed) for arm in arms}
+                for arm, there in free.items():
+                    cell = there or self._arm(pipeline, arm, seed, wait=True)  # what another process was at comes last
+                    assert cell is not None
+                    found[arm].append(cell)
         for arm, cells in found.items():
             if cells:
                 self.samples[arm] = Samples(arm, tuple(cells), tuple(map(self.store.arrays, cells)))
@@ -141,39 +147,43 @@ class Measuring:
         found = {}
         pipeline = self._load("shapes-teacher", ())
         prompts, name = self.prompts(pipeline), module_fingerprint(pipeline.vae)
+        options: dict[str, Any] = {"extractor": self.extractor, "advance": self.watcher.advance}
+        identity = {"kind": "control", "training_seed": 0, "fingerprint": name, "model": "", "trained_by": ""}
         for control in CONTROLS:
             arm = Arm(key=control, title=CONTROL_TITLES[control], model=Model(BASE), plan="-")
-            protocol = self._protocol(prompts, 0)
-            cell = self.store.find_control(control, name, protocol)
-            if cell is None:
-                self.watcher.begin(arm.title, self.clips)
-                options: dict[str, Any] = {"extractor": self.settings.extractor, "advance": self.watcher.advance}
-                made = measure_control(control, prompts, pipeline.vae, pipeline.passport.fps, **options)
-                identity = {"row": control, "kind": "control", "plan": "-", "training_seed": 0}
-                cell = self._keep(made, protocol, fingerprint=name, model="", trained_by="", **identity)
+            make = partial(measure_control, control, prompts, pipeline.vae, pipeline.passport.fps, **options)
+            cell = self._cell(arm, make, self._protocol(prompts, 0), wait=True, **identity)
+            assert cell is not None
             found[control] = Samples(arm, (cell,), (self.store.arrays(cell),))
         return found
 
-    def _arm(self, pipeline: Pipeline, arm: Arm, seed: int) -> Cell:
-        prompts, passport, name = self.prompts(pipeline), pipeline.passport, fingerprint(pipeline)
-        protocol = self._protocol(prompts, arm.noise)
-        cell = self.store.find(arm, seed, name, protocol)
-        if cell is not None:
-            return cell
-        self.watcher.begin(f"{arm.title}, seed {seed}", self.clips)
-        options: dict[str, Any] = {"extractor": self.settings.extractor, "advance": self.watcher.advance}
-        made = measure_arm(pipeline, arm, prompts, batch=self.settings.batch, **options)
-        return self._keep(
-            made,
-            protocol,
-            row=arm.key,
+    def _arm(self, pipeline: Pipeline, arm: Arm, seed: int, *, wait: bool = False) -> Cell | None:
+        """From disk, or measured; None where another process measures it, unless that is to be waited for."""
+        prompts, passport = self.prompts(pipeline), pipeline.passport
+        options: dict[str, Any] = {"batch": self.settings.batch, "extractor": self.extractor}
+        return self._cell(
+            arm,
+            lambda: measure_arm(pipeline, arm, prompts, advance=self.watcher.advance, **options),
+            self._protocol(prompts, arm.noise),
+            wait=wait,
             kind=passport.kind,
             model=passport.name,
-            plan=arm.plan,
             training_seed=seed,
-            fingerprint=name,
+            fingerprint=fingerprint(pipeline),
             trained_by=passport.trained_by or "",
         )
+
+    def _cell(
+        self, arm: Arm, make: Callable[[], Measured], protocol: Protocol, *, wait: bool, **identity: Any
+    ) -> Cell | None:
+        """The same for anything that is measured."""
+        seed, name = identity["training_seed"], identity["fingerprint"]
+        with self.store.claim(arm, seed, wait=wait) as free:
+            found = self.store.find(arm, seed, name, protocol, self.measures)
+            if found is not None or not free:
+                return found
+            self.watcher.begin(f"{arm.title}, seed {seed}", self.clips)
+            return self._keep(make(), protocol, row=arm.key, plan=arm.plan, **identity)
 
     def _keep(self, made: Measured, protocol: Protocol, **identity: Any) -> Cell:
         cell = Cell(
@@ -216,10 +226,10 @@ def gather(
         by_model.setdefault(arm.model, []).append(arm)
     for model, arms in by_model.items():
         measuring.arms_of(model, arms)
-    logs: dict[Training, list[dict[str, list[dict[str, Any]]]]] = {}
+    logs: dict[Training, dict[int, dict[str, Lines]]] = {}
     for training in paper.trainings():
-        found = [read_logs(training.folder(settings.runs, seed)) for seed in settings.seeds]
-        if kept := [stages for stages in found if stages]:
+        found = {seed: read_logs(training.folder(settings.runs, seed)) for seed in settings.seeds}
+        if kept := {seed: stages for seed, stages in found.items() if stages}:
             logs[training] = kept
     costs = {(job.subject, job.seed): job.seconds for job in jobs}
     absent: dict[Arm | Training, str] = {}

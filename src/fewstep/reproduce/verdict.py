@@ -1,17 +1,16 @@
-"""From a claim's resamples to its verdict: one-sided tests, equivalence within a margin, Holm over the whole report."""
+"""From a claim's numbers to its verdict: one-sided tests, equivalence within a margin, Holm over the whole report."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
-import numpy as np
-
 from fewstep.metrics.base import Estimate
-from fewstep.metrics.intervals import COVERAGE, interval
-from fewstep.metrics.significance import Z95, holm
+from fewstep.metrics.intervals import COVERAGE
+from fewstep.metrics.seeds import Seeded
+from fewstep.metrics.significance import holm
 
 LEVEL = 1 - COVERAGE
 LEAST_SEEDS = 3
@@ -32,6 +31,8 @@ class Tested:
     p_against: float
     """The same if the claim were true by as much as counts."""
     seeds: int
+    faults: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    """What else speaks against it, by training seed."""
 
 
 @dataclass(frozen=True)
@@ -46,29 +47,24 @@ class Verdict:
     seeds: int = 0
 
 
-def run_test(found: np.ndarray | Estimate, kind: Kind, margin: float, *, seeds: int, samples: int = 0) -> Tested:
-    """Test that a statistic is above 0 ("more"), or that it lies within the margin about 0 ("same").
+def run_test(
+    found: Seeded | Sequence[Seeded], kind: Kind, margin: float, faults: Mapping[int, Sequence[str]] | None = None
+) -> Tested:
+    """Test that a quantity is above 0 ("more"), or that it lies within the margin about 0 ("same").
 
-    `found` is the statistic on the data and then on its bootstrap resamples, or an estimate whose interval stands for
-    a normal law. A claim of more is refuted when the statistic is surely below the margin, so that what there may be
-    does not count; a claim of sameness when it is surely outside (two one-sided tests each).
+    A claim of more is refuted when the quantity is surely below the margin, so that what there may be does not count;
+    a claim of sameness when it is surely outside (two one-sided tests each). Of several quantities the claim says the
+    same of each: it needs all of them (the worst chance, an intersection-union test), and one that refutes it is
+    enough (the best chance, times their number). The estimate is that of the quantity that is furthest from the claim.
     """
     if not margin > 0:
         raise ValueError(f"a margin must be above 0, got {margin}: fix the least difference that counts")
-    estimate = found if isinstance(found, Estimate) else interval(found, samples)
-
-    def below(limit: float) -> float:
-        """Chance of the data if the true value were `limit` or more."""
-        return _share(found, limit, -1.0)
-
-    def above(limit: float) -> float:
-        """Chance of the data if the true value were `limit` or less."""
-        return _share(found, limit, 1.0)
-
-    if kind == "more":
-        return Tested(kind, margin, estimate, above(0.0), below(margin), seeds)
-    inside, outside = max(below(margin), above(-margin)), min(above(margin), below(-margin))
-    return Tested(kind, margin, estimate, inside, outside, seeds)
+    every = [found] if isinstance(found, Seeded) else list(found)
+    chances = [_chances(each, kind, margin) for each in every]
+    worst = min(every, key=lambda each: each.value) if kind == "more" else max(every, key=lambda each: abs(each.value))
+    p_for, p_against = max(p for p, _ in chances), min(1.0, len(every) * min(p for _, p in chances))
+    seeds = min(len(each.seeds) for each in every)
+    return Tested(kind, margin, worst.estimate(), p_for, p_against, seeds, faults or {})
 
 
 def judge(tested: Sequence[Tested]) -> list[Verdict]:
@@ -77,24 +73,23 @@ def judge(tested: Sequence[Tested]) -> list[Verdict]:
     return [_decide(*each) for each in zip(tested, held, refuted, strict=True)]
 
 
-def _share(found: np.ndarray | Estimate, limit: float, sign: float) -> float:
-    """Chance of resamples on the other side of a limit: below it for `sign` 1, above it for -1."""
-    if isinstance(found, Estimate):
-        spread = found.half_width / Z95
-        if not math.isfinite(spread) or spread == 0:
-            return math.nan if not math.isfinite(found.value) else float(sign * (found.value - limit) <= 0)
-        return math.erfc(sign * (found.value - limit) / spread / math.sqrt(2)) / 2
-    sample = found[1:][np.isfinite(found[1:])]
-    if not np.isfinite(found[0]) or not len(sample):
-        return math.nan
-    return (1 + int((sign * (sample - limit) <= 0).sum())) / (1 + len(sample))
+def _chances(found: Seeded, kind: Kind, margin: float) -> tuple[float, float]:
+    """Chances for and against."""
+    if kind == "more":
+        return found.chance_above(0.0), found.chance_below(margin)
+    inside = max(found.chance_below(margin), found.chance_above(-margin))
+    return inside, min(found.chance_above(margin), found.chance_below(-margin))
 
 
 def _decide(tested: Tested, p_for: float, p_against: float) -> Verdict:
-    estimate, margin = tested.estimate, tested.margin
-    if not np.isfinite(estimate.value):
-        return Verdict("cannot be told", "the measure says nothing of these clips", seeds=tested.seeds)
-    outcome: Outcome
+    outcome: Outcome = "cannot be told"
+    estimate, margin, seeds, p = tested.estimate, tested.margin, tested.seeds, min(p_for, p_against)
+    if not math.isfinite(estimate.value):
+        return Verdict(outcome, "the measure says nothing of these clips", seeds=seeds)
+    if not math.isfinite(p):
+        return Verdict(outcome, "a single number has no interval: more training seeds would give one", estimate)
+    if tested.kind == "more" and estimate.value == estimate.low == estimate.high == 0:
+        return Verdict(outcome, "not one clip differs: the measure is at its limit", estimate, None, seeds)
     if p_for <= LEVEL:
         outcome, p = "held", p_for
         small = tested.kind == "more" and estimate.value < margin
@@ -102,14 +97,14 @@ def _decide(tested: Tested, p_for: float, p_against: float) -> Verdict:
     elif p_against <= LEVEL:
         outcome, p, why = "did not hold", p_against, _refuted(tested)
     else:
-        side = "for" if tested.p_for < tested.p_against else "against"
-        why = f"both are possible, it leans {side}: more prompts or training seeds would tell"
-        return Verdict("cannot be told", why, estimate, min(p_for, p_against), tested.seeds)
-    if tested.seeds < LEAST_SEEDS:
-        count = "1 training seed" if tested.seeds == 1 else f"{tested.seeds} training seeds"
+        return Verdict(outcome, _open(tested), estimate, p, seeds)
+    if seeds < LEAST_SEEDS:
+        count = "1 training seed" if seeds == 1 else f"{seeds} training seeds"
         why = f"of these weights it {outcome}, but {count} cannot speak for the method"
-        return Verdict("cannot be told", why, estimate, p, tested.seeds)
-    return Verdict(outcome, why, estimate, p, tested.seeds)
+        return Verdict("cannot be told", why, estimate, p, seeds)
+    if outcome == "held" and tested.faults:
+        outcome, why = _with_faults(tested)
+    return Verdict(outcome, why, estimate, p, seeds)
 
 
 def _held(tested: Tested) -> str:
@@ -120,3 +115,19 @@ def _refuted(tested: Tested) -> str:
     if tested.kind == "same":
         return f"surely outside ±{tested.margin:g}"
     return "surely below 0" if tested.estimate.high < 0 else f"surely less than the {tested.margin:g} that counts"
+
+
+def _open(tested: Tested) -> str:
+    """Why neither side is sure, and which is nearer."""
+    side, p = ("for", tested.p_for) if tested.p_for < tested.p_against else ("against", tested.p_against)
+    if p <= LEVEL:
+        alone = "it would hold" if side == "for" else "it would be refuted"
+        return f"by itself {alone} (p = {p:.2g}), among all claims of the report not: more training seeds would tell"
+    return f"both are possible, it leans {side}: more training seeds or prompts would tell"
+
+
+def _with_faults(tested: Tested) -> tuple[Outcome, str]:
+    """A number that would do, beside something else that is amiss: in most seeds it refutes, in few it leaves open."""
+    said = "; ".join(f"seed {seed}: {', '.join(lines)}" for seed, lines in tested.faults.items())
+    outcome: Outcome = "did not hold" if 2 * len(tested.faults) > tested.seeds else "cannot be told"
+    return outcome, f"{_held(tested)}, but {said}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -33,6 +34,21 @@ ZOOM_RANGE = 1.3
 """Magnification between the widest and the closest view; the widest view is always 1."""
 RELATIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
 """Unit vector from the second object of a pair to the first."""
+ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
+    "size": tuple(SIZES),
+    "colour": tuple(COLOURS),
+    "shape": SHAPES,
+    "fill": FILLS,
+    "motion": tuple(MOTIONS),
+    "speed": tuple(SPEEDS),
+}
+"""What is said of each object, and the values it can have."""
+SCENE_ATTRIBUTES: Mapping[str, tuple[str, ...]] = {
+    "relation": tuple(RELATIONS),
+    "background": BACKGROUNDS,
+    "camera": ALL_CAMERAS,
+}
+"""What is said once."""
 
 HELD_OUT_SALT = 2373
 """Picks a tenth of the compositions in which every value occurs and no colour-shape pair more than once."""

@@ -6,8 +6,12 @@ from typing import Any, Protocol, runtime_checkable
 
 from fewstep.checkpoints.hub import fetch
 from fewstep.checkpoints.model_files import read_model
+from fewstep.checkpoints.open import transformer_config_of
 from fewstep.methods.inputs import Teaching
 from fewstep.models.checkpoint_dir import Passport
+from fewstep.models.discriminator import DiscriminatorConfig
+from fewstep.models.dit import DiTConfig
+from fewstep.models.presets import PRESETS
 from fewstep.training.data import TrajectoryData
 from fewstep.training.export import make_passport
 from fewstep.training.recipe import Chunkwise, Recipe, RecipeError, Stage, Streaming
@@ -20,10 +24,17 @@ class Taught(Chunkwise, Protocol):
     taught_by: Teaching
 
 
-def require_agreement(recipe: Recipe, stage: Stage) -> None:
-    """Compare a stage's trajectories and teacher with what its method learns from; an untrained teacher may be any.
+@runtime_checkable
+class Judged(Protocol):
+    """The config of a method with a discriminator."""
 
-    Raises RecipeError, and ModelError for a teacher that is nowhere.
+    discriminator: DiscriminatorConfig
+
+
+def require_agreement(recipe: Recipe, stage: Stage) -> None:
+    """Compare a stage's trajectories, teacher and discriminator with what its method learns from, and on what.
+
+    An untrained teacher may be any. Raises RecipeError, and ModelError for a model that is nowhere.
     """
     method = stage.method
     if not isinstance(method, Taught):
@@ -39,6 +50,34 @@ def require_agreement(recipe: Recipe, stage: Stage) -> None:
         if method.taught_by == "causal":
             advice = f"set the same in stage {stage.name!r}, or train another causal teacher"
             _compare(chunks, passport, f"the clips of the teacher {recipe.teacher!r}", advice)
+    if isinstance(method, Judged):
+        _require_taps(recipe, stage, method.discriminator)
+
+
+def _require_taps(recipe: Recipe, stage: Stage, heads: DiscriminatorConfig) -> None:
+    """Raise RecipeError where the heads read blocks that their backbone does not have, or do not divide its width."""
+    score, causal = recipe.fake_score or recipe.teacher, heads.visibility == "causal"
+    own, frozen = (stage.init, stage.init) if causal else (score, recipe.teacher)
+    if heads.backbone == "frozen" and not causal and recipe.runtime.offload_teacher:
+        raise RecipeError(
+            f"the discriminator of stage {stage.name!r} reads the frozen teacher with gradient, which one in "
+            "host memory cannot give: set runtime.offload_teacher=False, or the discriminator's backbone='own'"
+        )
+    shape = _shape(recipe, {"shared": score, "own": own, "frozen": frozen}[heads.backbone])
+    if shape is not None and (max(heads.layers) >= shape.num_layers or shape.dim % heads.num_heads):
+        raise RecipeError(
+            f"the discriminator of stage {stage.name!r} must read blocks from 0 to {shape.num_layers - 1} of its "
+            f"backbone, with heads that divide its width of {shape.dim}, got layers={heads.layers} and "
+            f"num_heads={heads.num_heads}: set them in stages.N.method.discriminator"
+        )
+
+
+def _shape(recipe: Recipe, name: str | None) -> DiTConfig | None:
+    """Of an untrained network, of an earlier stage's, or of a model; None for a preset that does not exist."""
+    earlier = {stage.name: stage.init for stage in recipe.stages}
+    while name in earlier:
+        name = earlier.pop(name)
+    return PRESETS.get(recipe.preset) if name is None else transformer_config_of(fetch(name))
 
 
 def _compare(required: dict[str, Any], came: Any, what: str, advice: str) -> None:

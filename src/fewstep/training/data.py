@@ -33,11 +33,9 @@ class Source(Protocol):
 
     def batch(self, position: int, size: int) -> Batch:
         """Batch number `position`; the same every time it is asked for."""
-        ...
 
     def reference(self, count: int) -> Batch:
         """`count` fixed prompts, with the clean latents or frames that belong to them where there are any."""
-        ...
 
 
 class Prompts(Protocol):
@@ -45,7 +43,6 @@ class Prompts(Protocol):
 
     def at(self, indices: Sequence[int]) -> Batch:
         """The prompts of these numbers."""
-        ...
 
 
 class Shuffled:
@@ -236,7 +233,7 @@ class PromptFileSource:
 
 @dataclass(frozen=True, kw_only=True)
 class TrajectoryData:
-    """ODE trajectories of the teacher at the student's levels, recorded once (CausVid 4.2; Causal Forcing)."""
+    """ODE trajectories of the teacher at the student's levels (CausVid 4.2; Causal Forcing)."""
 
     levels: tuple[float, ...]
     """Noise levels to record at; the method's."""
@@ -248,7 +245,9 @@ class TrajectoryData:
     """What a causal teacher's chunk sees of them."""
     world: World = field(default_factory=World)
     count: int = 1024
-    """Trajectories in the bank."""
+    """Trajectories before they repeat."""
+    stored: bool = True
+    """Record them once, into the cache; or make each anew when it is asked for, which pays where none comes twice."""
     steps: int = 48
     """Euler steps of each."""
     shift: float = 5.0
@@ -275,11 +274,11 @@ class TrajectoryData:
 class TrajectorySource:
     def __init__(self, cfg: TrajectoryData, prompts: Prompts, materials: Materials):
         self.prompts, self.order = prompts, Shuffled(cfg.count, cfg.seed)
-        unrecorded = ("count", "store") if cfg.layout else ("count", "store", "layout", "context")
+        unrecorded = ("count", "store", "stored", *(() if cfg.layout else ("layout", "context")))
         spec = {name: value for name, value in asdict(cfg).items() if name not in unrecorded}
         each = ManySteps(cfg.steps, cfg.shift, cfg.guidance)
         sampling = CausalManySteps(each, cfg.layout, cfg.context) if cfg.layout else each
-        self.bank = materials.trajectory_bank(spec, sampling, cfg.count, prompts.at)
+        self.bank = materials.trajectories(spec, sampling, cfg.count, prompts.at, stored=cfg.stored)
 
     def batch(self, position: int, size: int) -> Batch:
         indices = self.order.take(position, size)

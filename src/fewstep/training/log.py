@@ -12,6 +12,9 @@ from typing import Any, Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+LOG = "log.jsonl"
+"""In a stage's folder: a line for every cycle."""
+
 
 class Display(Protocol):
     """Where a person watches a run."""
@@ -102,7 +105,7 @@ class RunLog:
 
     def __init__(self, folder: Path, resumed_at: int = 0):
         folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / "log.jsonl"
+        self.path = folder / LOG
         kept = [line for line in read_log(self.path) if line["cycle"] <= resumed_at]
         scratch = self.path.with_suffix(".part")
         scratch.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")

@@ -24,7 +24,7 @@ from fewstep.shapes.render import render
 from fewstep.training.log import Display
 from fewstep.training.networks import RecipeNetworks
 from fewstep.training.precision import computing
-from fewstep.training.precompute import Bank, Part, build_bank, fingerprint
+from fewstep.training.precompute import Bank, Part, Unstored, build_bank, fingerprint
 from fewstep.training.recipe import Chunkwise
 from fewstep.types import Latents
 
@@ -117,18 +117,23 @@ class Materials:
             on_progress=lambda done, _: self.display.advance(done),
         )
 
-    def trajectory_bank(
+    def trajectories(
         self,
         cfg: Mapping[str, Any],
         sampling: ManySteps | CausalManySteps,
         count: int,
         prompts: Callable[[Sequence[int]], Batch],
-    ) -> Bank:
-        """The teacher's ODE states for prompts 0..count-1 at `cfg`'s levels, in half precision; see TrajectoryData."""
+        *,
+        stored: bool = True,
+    ) -> Bank | Unstored:
+        """The teacher's ODE states for prompts 0..count-1 at `cfg`'s levels, in half precision; see TrajectoryData.
+
+        Those that are not stored are made whenever they are read, by a teacher that stays in memory for it.
+        """
         teacher = self.networks.teacher()
 
         @torch.no_grad()
-        def make(indices: range) -> Part:
+        def make(indices: Sequence[int]) -> Part:
             paths: list[Tensor] = []
             captions: list[str] = []
             for few in _split(indices, trajectories_at_once(teacher.cfg, cfg["latent_shape"])):
@@ -140,6 +145,8 @@ class Materials:
                 captions += batch.captions
             return Part({"trajectory": torch.cat(paths)}, captions)
 
+        if not stored:
+            return Unstored(make, count)
         spec = {**cfg, "teacher": fingerprint(teacher), "dtype": str(self.dtype)}
         return self._bank("trajectories", spec, count, make, part_size=TRAJECTORIES_IN_PART)
 
@@ -169,7 +176,7 @@ def trajectories_at_once(teacher: DiTConfig, latent_shape: Sequence[int]) -> int
     return min(TRAJECTORIES_IN_PART, max(1, TOKENS_AT_ONCE // tokens))
 
 
-def _split(indices: range, size: int) -> list[range]:
+def _split(indices: Sequence[int], size: int) -> list[Sequence[int]]:
     return [indices[start : start + size] for start in range(0, len(indices), size)]
 
 

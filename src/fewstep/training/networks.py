@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,22 +44,26 @@ class RecipeNetworks:
     ):
         self.recipe, self.stage, self.device, self.dtype = recipe, stage, device, dtype
         self.earlier = earlier or {}
+        self._teacher: weakref.ref[VideoDiT] | None = None
 
     def student(self) -> VideoDiT:
         """The network that the stage trains: the stage's `init`."""
-        return self._learning(self._transformer(self.stage.init, "student", torch.float32))
+        return self._running(self._transformer(self.stage.init, "student", torch.float32))
 
     def teacher(self) -> VideoDiT:
-        """The frozen score of the data, held in the dtype that products run in."""
+        """The frozen score of the data, held in the dtype that products run in; one for all who hold it at a time."""
+        held = None if self._teacher is None else self._teacher()
+        if held is not None:
+            return held
         offloaded = self.recipe.runtime.offload_teacher and self.device.type != "cpu"
         net = self._transformer(self.recipe.teacher, "teacher", self.dtype, torch.device("cpu") if offloaded else None)
-        return self._compiled(offload(net, self.device) if offloaded else net)
+        net = self._running(offload(net, self.device) if offloaded else net)  # a discriminator's gradient may cross it
+        self._teacher = weakref.ref(net)
+        return net
 
     def fake_score(self) -> VideoDiT:
         """The score of the student's samples, which starts as the recipe's `fake_score` or as a copy of the teacher."""
-        return self._learning(
-            self._transformer(self.recipe.fake_score or self.recipe.teacher, "teacher", torch.float32)
-        )
+        return self._running(self._transformer(self.recipe.fake_score or self.recipe.teacher, "teacher", torch.float32))
 
     def autoencoder(self) -> VideoVAE:
         """The autoencoder that the stage trains."""
@@ -121,7 +126,7 @@ class RecipeNetworks:
     def _placed(self, module: nn.Module, device: torch.device | None = None) -> nn.Module:
         return module.to(device or self.device).eval().requires_grad_(False)
 
-    def _learning(self, net: VideoDiT) -> VideoDiT:
+    def _running(self, net: VideoDiT) -> VideoDiT:
         net.gradient_checkpointing = self.recipe.runtime.gradient_checkpointing
         return self._compiled(net)
 

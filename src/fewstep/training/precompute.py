@@ -1,4 +1,4 @@
-"""What is computed once and read many times: banks of tensors on disk, checksummed, made part by part, resumable."""
+"""What is computed once and read often: banks of tensors on disk, checksummed, resumable; or made at each reading."""
 
 from __future__ import annotations
 
@@ -52,6 +52,20 @@ class Bank:
     def rows(self, name: str, indices: Sequence[int]) -> Tensor:
         """Tensor `name` of several items, stacked, in fp32."""
         return torch.stack([self.item(name, index) for index in indices]).float()
+
+
+class Unstored:
+    """What a bank of `count` items would hold, made whenever it is read; nothing is on disk."""
+
+    def __init__(self, make: Callable[[Sequence[int]], Part], count: int):
+        self.make, self.count = make, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def rows(self, name: str, indices: Sequence[int]) -> Tensor:
+        """Tensor `name` of several items, stacked, in fp32, rounded as a bank would have kept it."""
+        return self.make(indices).tensors[name].float()
 
 
 def build_bank(

@@ -19,6 +19,7 @@ from fewstep.hardware import Precision
 from fewstep.methods.base import Method
 from fewstep.models.cache import Context
 from fewstep.models.layout import ChunkLayout
+from fewstep.sampling import LARGEST_SEED, require_whole
 
 if TYPE_CHECKING:
     from fewstep.training.data import Source
@@ -194,6 +195,7 @@ class Recipe:
         names = [stage.name for stage in self.stages]
         if not names or len(set(names)) != len(names):
             raise RecipeError(f"a recipe needs one or more stages with names of their own, got {names}")
+        require_whole("Recipe.seed", self.seed, 0, LARGEST_SEED)
 
 
 def describe(value: Any) -> Any:
@@ -287,8 +289,8 @@ def _functions(module: Any) -> list[str]:
 
 def _unknown(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"perhaps you meant {' or '.join(near)}; " if near else ""
+    hint = f"perhaps you meant {' or '.join(near)}" if near else f"the package has {', '.join(known)}"
     return (
-        f"no recipe is called {name!r}: {hint}the package has {', '.join(known)}; "
-        "a recipe of your own is named by its importable path, such as my_lab.runs.trial7"
+        f"no recipe is called {name!r}: {hint}; a recipe of your own is named by its importable path, such as "
+        "my_lab.runs.trial7"
     )

@@ -16,7 +16,7 @@ from fewstep.training.agreement import require_agreement
 from fewstep.training.checkpoint import load_newest, load_state, save_checkpoint, save_state, saved_steps
 from fewstep.training.data import Source
 from fewstep.training.export import export_model
-from fewstep.training.log import Display, RunLog, make_display
+from fewstep.training.log import LOG, Display, RunLog, make_display
 from fewstep.training.materials import Materials
 from fewstep.training.monitor import CLIPS, Monitor, MotionWatch
 from fewstep.training.networks import RecipeNetworks
@@ -135,6 +135,9 @@ class StageRun:
         keep = self.stage.keep_motion
         monitor = self._monitor(prepared) if runtime.sample_every or keep else None
         watch = MotionWatch(keep, monitor.reference, prepared.most_motion) if monitor is not None and keep else None
+        if watch is not None and monitor is not None and trainer.step == 0:
+            watch.fell(monitor.look(0, prepared.materials))  # the most is at least what the stage begins with
+            save_state(self.folder / KEPT, {"step": 0, "weights": trainer.generator.result()})
         display.begin(f"{self.recipe.name} {self.stage.name}", trainer.step, last)
         while trainer.step < last:
             cycle = trainer.cycle()
@@ -185,9 +188,9 @@ class StageRun:
 
 
 def _claim(out: Path, recipe: Recipe, resume: bool) -> None:
-    """Write the recipe into a new folder, or check that an old one belongs to it."""
+    """Write the recipe into a new folder, or check that one in which something was learned belongs to it."""
     path, now = out / "recipe.json", json.loads(json.dumps(describe(recipe)))
-    if path.is_file():
+    if path.is_file() and _has_begun(out):
         if not resume:
             raise RecipeError(f"{out} already holds a run; resume it, or choose another folder to start anew")
         try:
@@ -196,6 +199,13 @@ def _claim(out: Path, recipe: Recipe, resume: bool) -> None:
             raise RecipeError(f"{path} must hold the recipe of the run in {out}, but is no JSON: {error}") from error
         require_same(before, now, out)
     write_text(path, json.dumps(now, indent=2, ensure_ascii=False) + "\n")
+
+
+def _has_begun(out: Path) -> bool:
+    """Whether any stage, of whatever recipe, left a logged cycle, a checkpoint or a model."""
+    logged = any(log.stat().st_size for log in out.glob(f"*/{LOG}"))
+    saved = any(saved_steps(folder) for folder in out.glob("*/checkpoints"))
+    return logged or saved or any(out.glob("model")) or any(out.glob("*/model"))
 
 
 def _many_shapes(compiled: bool) -> AbstractContextManager[object]:

@@ -92,7 +92,7 @@ def _resamples(each: Measured) -> np.ndarray:
     count frames or drop clips: the draws are moved to it.
     """
     prompts = sorted({prompt_of(clip) for clip in each.clips})
-    means = resampled_means([np.array(each.by_prompt)[:, None]], seed=zlib.crc32("\n".join(prompts).encode()))[:, 0]
+    means = resampled_means(np.array(each.by_prompt)[:, None], seed=zlib.crc32("\n".join(prompts).encode()))[:, 0]
     return means - means[0] + each.raw
 
 

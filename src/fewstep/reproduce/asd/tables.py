@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+from fewstep.metrics.seeds import paired
 from fewstep.reproduce import drawings
 from fewstep.reproduce.asd.arms import MARGIN, TOTALS, asd, dmd1, dmd2, dmd4, published, teacher
 from fewstep.reproduce.claims import compare
 from fewstep.reproduce.evidence import combination
-from fewstep.reproduce.paper import Arm, Claim, Figure, Item, Row, Statistic, Table
+from fewstep.reproduce.paper import Arm, Claim, Figure, Item, Quantity, Row, Table
 
 TOTAL = MARGIN["total"]
 ELSEWHERE = "another model, not trained here"
@@ -158,7 +161,7 @@ def _claims2() -> tuple[Claim, ...]:
     return tuple(claims)
 
 
-def _of_asd(steps: str) -> Statistic:
+def _of_asd(steps: str) -> Quantity:
     """Mean difference of the two trainings over both ways of sampling."""
     return combination(
         *((0.5, asd[steps + mark], "total") for mark in ("", "*")),
@@ -166,7 +169,7 @@ def _of_asd(steps: str) -> Statistic:
     )
 
 
-def _of_marks(steps: str, mark: str) -> Statistic:
+def _of_marks(steps: str, mark: str) -> Quantity:
     """Mean difference of the enhanced first chunk to another way of sampling, over both trainings."""
     return combination(
         *((0.5, side[f"{steps}*"], "total") for side in (asd, dmd4)),
@@ -174,9 +177,9 @@ def _of_marks(steps: str, mark: str) -> Statistic:
     )
 
 
-def _less(one: Statistic, other: Statistic) -> Statistic:
-    return lambda evidence: one(evidence) - other(evidence)  # type: ignore[operator]
+def _less(one: Quantity, other: Quantity) -> Quantity:
+    return lambda evidence: paired(np.subtract, one(evidence), other(evidence))
 
 
-def _claim(says: str, source: str, statistic: Statistic, needs: tuple[Arm, ...], value: float | None) -> Claim:
+def _claim(says: str, source: str, statistic: Quantity, needs: tuple[Arm, ...], value: float | None) -> Claim:
     return Claim(says=says, source=source, statistic=statistic, needs=needs, margin=TOTAL, published=value)
