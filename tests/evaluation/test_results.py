@@ -41,10 +41,11 @@ def test_a_cell_comes_back_from_disk_as_it_was(tmp_path: Path):
     assert load_cell(save_cell(CELL, tmp_path)) == CELL
 
 
-def test_a_file_that_does_not_say_what_clips_begin_with_is_of_clips_from_text(tmp_path: Path):
+@pytest.mark.parametrize(("field", "then"), [("begins_with", "text"), ("noise", "batch")])
+def test_a_file_from_before_there_was_a_choice_means_what_was_done_then(tmp_path: Path, field: str, then: str):
     path = save_cell(CELL, tmp_path)
     plain = json.loads(path.read_text())
-    assert plain["protocol"].pop("begins_with") == "text"
+    assert plain["protocol"].pop(field) == then
     path.write_text(json.dumps(plain))
     assert load_cell(path) == CELL
 

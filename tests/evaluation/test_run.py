@@ -111,7 +111,8 @@ def test_shapebench_then_table_from_the_command_line(models, tmp_path: Path, cap
     assert main(["shapebench", *of_all, "--plans", "1*", "-o", str(out), *WORDS]) == 0
     seeds = sorted(path.name for path in out.glob("asd*"))
     assert seeds == ["asd-seed0-1star.json", "asd-seed1-1star.json"]
-    assert (json.loads((out / seeds[0]).read_text())["protocol"]["clips"]) == 2
+    protocol = json.loads((out / seeds[0]).read_text())["protocol"]
+    assert (protocol["clips"], protocol["noise"]) == (2, "clip")
     capsys.readouterr()
     assert main(["table", str(out), "--markdown", "--dimensions", "--relative", "teacher"]) == 0
     text = capsys.readouterr().out

@@ -34,11 +34,13 @@ class Protocol:
     prompts: str
     """Hash of the scenes and captions, in order."""
     batch: int
-    """Clips made at once; the noise that is added between steps is drawn per batch."""
+    """Clips made at once, by which products are rounded a little differently."""
     scorer: int
     """Version of ShapeBench's normalisation."""
     begins_with: Literal["text", "image"] = "text"
     """Whether clips begin with the first frame of their scene; files from before there was a choice do not say it."""
+    noise: Literal["clip", "batch"] = "batch"
+    """Whose stream the noise between steps is drawn from; files from when it was the batch's do not say it."""
 
     def difference(self, other: Protocol) -> str:
         """`clips 256 and 64, seed 0 and 1`: where two protocols differ; empty where they do not."""

@@ -205,4 +205,5 @@ def _protocol(settings: Settings, prompts: Prompts, pipeline: Pipeline) -> Proto
         batch=settings.batch,
         scorer=frozen_normalisation().version,
         begins_with=beginning_of(pipeline),
+        noise="clip",
     )

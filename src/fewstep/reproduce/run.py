@@ -213,6 +213,7 @@ class Measuring:
             prompts=prompts.hash,
             batch=settings.batch,
             scorer=frozen_normalisation().version,
+            noise="clip",
         )
 
 
