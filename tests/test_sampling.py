@@ -116,3 +116,8 @@ def test_cost_counts_both_branches_and_their_commits():
 def test_guidance_without_an_unconditional_prompt_is_refused(tiny_net, start):
     with pytest.raises(ValueError, match="needs an unconditional prompt"):
         clip_of(causal(), tiny_net, (*start[:2], None))
+
+
+def test_a_schedule_has_one_of_two_names():
+    with pytest.raises(ValueError, match="prefix or respaced, got 'foo'"):
+        StepPlan.uniform((1.0, 0.5)).shorten(1, "foo")

@@ -74,8 +74,3 @@ def test_a_plus_spends_a_stars_evaluations_on_the_second_chunk():
     assert plus.num_evaluations(7) == star.num_evaluations(7) == 10
     assert [len(plus.sigmas(chunk)) for chunk in range(4)] == [1, 4, 1, 1]
     assert plus.truncate(1).enhanced == 1
-
-
-def test_a_schedule_has_one_of_two_names():
-    with pytest.raises(ValueError, match="prefix or respaced, got 'foo'"):
-        StepPlan.uniform((1.0, 0.5)).shorten(1, "foo")
