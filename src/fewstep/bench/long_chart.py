@@ -80,6 +80,8 @@ def _draw_motion(axes: Axes, made: LongRollout) -> None:
     for dynamic, colour, hatch in ((True, BLUE, ""), (False, GREY, "///")):
         chosen = [(x, each.motion) for x, each in zip(middles, made.segments, strict=True) if each.dynamic == dynamic]
         places, heights = [x for x, _ in chosen], [height for _, height in chosen]
+        if not chosen:
+            continue  # a legend entry of no bars would have a colour of its own
         label = "dynamic" if dynamic else "not dynamic"
         axes.bar(places, heights, width=width, color=colour, hatch=hatch, edgecolor="white", label=label)
     axes.legend(loc="upper right", fontsize=8, ncols=2)
